@@ -1,0 +1,1 @@
+"""Dubbing as stages over a bounded stream: read, track, generate, composite, write."""

@@ -1,0 +1,1 @@
+"""torchmetrics of lip-sync: what the mouth does and how clean the picture is."""

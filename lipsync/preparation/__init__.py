@@ -1,0 +1,1 @@
+"""From raw video to a corpus: faces, tracks, clips, manifest."""
