@@ -1,10 +1,16 @@
 """Fixtures that every test may use."""
 
+import importlib.util
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
+from lipsync.networks.unet import UNet
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -16,6 +22,42 @@ def shared() -> Path:
     if not (folder / "reference").is_dir():
         pytest.skip(f"no reference material at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def reference(shared: Path) -> Callable[[str], dict[str, Tensor]]:
+    """Reads the arrays of reference/NAME.npz."""
+
+    def read(name: str) -> dict[str, Tensor]:
+        with np.load(shared / "reference" / f"{name}.npz", allow_pickle=False) as arrays:
+            return {key: torch.from_numpy(arrays[key]) for key in arrays.files}
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def weights(shared: Path) -> Callable[[str], dict[str, Tensor]]:
+    """Rebuilds the parameters that reference/NAME.npz was computed with."""
+    spec = importlib.util.spec_from_file_location("fill", shared / "reference" / "fill.py")
+    fill = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fill)
+
+    def rebuild(name: str) -> dict[str, Tensor]:
+        rows = fill.load_keys(shared / "reference" / f"{name}_keys.json")
+        state = fill.fill(rows)
+        for key, _, _, crc in rows[:8]:
+            assert fill.crc(state[key]) == crc, "numpy draws other numbers than the reference was made with"
+        return {key: torch.from_numpy(array) for key, array in state.items()}
+
+    return rebuild
+
+
+@pytest.fixture(scope="session")
+def unet_64(weights: Callable[[str], dict[str, Tensor]]) -> UNet:
+    """The small network of the reference."""
+    unet = UNet(64, 32, (1, 2, 3, 4), num_res_blocks=1, head_channels=16)
+    unet.load_state_dict(weights("tfg_64"))
+    return unet.eval().requires_grad_(False)
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,119 @@
+"""DDIM against the original's trajectories and against the exact answer for Gaussian data."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from lipsync.corpora.crop import mask
+from lipsync.diffusion import Diffusion
+from lipsync.samplers import ddim, ddim_step
+
+
+def test_single_steps(reference):
+    numbers, diffusion = reference("diffusion"), Diffusion()
+    t, x_t = numbers["t"], numbers["x_t"]
+    estimate = diffusion.x_0(numbers["model_output"][:, :3], x_t, t).clamp(-1, 1)
+    for eta, noise in ((0.0, None), (1.0, numbers["step_noise"])):
+        step = ddim_step(estimate, x_t, t, diffusion, eta, noise)
+        torch.testing.assert_close(step, numbers[f"ddim_eta{eta:.0f}"], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("clip", [True, False])
+def test_toy_trajectory(reference, clip):
+    numbers, diffusion = reference("diffusion"), Diffusion()
+    states = []
+
+    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+        eps = torch.tanh(0.7 * x_t) + 0.1 * torch.sin(0.01 * t.view(-1, 1, 1, 1))
+        return diffusion.x_0(eps, x_t, t)
+
+    final = ddim(denoise, numbers["toy_x_T"], diffusion, clip=clip, callback=lambda *state: states.append(state))
+    assert [place for place, _, _ in states] == list(range(25))
+    if clip:
+        trajectory = torch.stack([x_t for _, _, x_t in states])
+        torch.testing.assert_close(trajectory, numbers["toy_trajectory"], atol=1e-4, rtol=0)
+    else:
+        torch.testing.assert_close(final, numbers["toy_noclip_final"], atol=1e-4, rtol=1e-5)
+    assert torch.equal(final, states[-1][2])
+
+
+@pytest.mark.parametrize("clip", [True, False])
+def test_network_trajectory(unet_64, reference, clip):
+    numbers, diffusion = reference("ddim25_64"), Diffusion()
+    images, references = numbers["image_u8"] / 255 * 2 - 1, numbers["ref_u8"] / 255 * 2 - 1
+    noise = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(7))
+    torch.testing.assert_close(noise, numbers["init_noise"], atol=0, rtol=0)
+    x_T = noise.expand_as(images)
+    torch.testing.assert_close(mask(64), numbers["mask"])
+    masked = torch.where(mask(64) > 0, x_T, images)
+    torch.testing.assert_close(masked, numbers["cond_img"], atol=1e-6, rtol=0)
+    audio = unet_64.embed_audio(numbers["indiv_mels"])
+    told, states, outputs = [], [], []
+
+    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+        output = unet_64.denoise(x_t, t, masked, references, audio)
+        told.append(t[0].item())
+        outputs.append(output)
+        return diffusion.x_0(output[:, :3], x_t, t)
+
+    final = ddim(denoise, x_T, diffusion, clip=clip, callback=lambda *state: states.append(state))
+    assert told == numbers["timestep_map"].flip(0).tolist()
+    if not clip:
+        torch.testing.assert_close(final, numbers["final_noclip"], atol=5e-3, rtol=0)
+        return
+    torch.testing.assert_close(outputs[0][:1], numbers["model_out_first"], atol=1e-4, rtol=0)
+    kept = torch.stack([states[step][2] for step in numbers["steps_kept"].tolist()])
+    torch.testing.assert_close(kept, numbers["x_after_step"], atol=5e-4, rtol=0)
+    estimates = torch.stack([x_0 for _, x_0, _ in states[:3]])
+    # Near t = 999 the estimate is the network's output magnified a hundred times.
+    torch.testing.assert_close(estimates, numbers["pred_xstart_step"], atol=1e-3, rtol=0)
+    torch.testing.assert_close(final, numbers["final"], atol=5e-4, rtol=0)
+    composite = torch.where(mask(64) > 0, final, images)
+    difference = ((composite + 1) / 2).clamp(0, 1).mul(255).byte().int() - numbers["recon_u8"].int()
+    assert difference.abs().max() <= 1
+    assert (difference != 0).float().mean() < 0.02
+
+
+MEAN, STD = 0.3, 0.5
+
+
+def gaussian(diffusion: Diffusion):
+    """The exact denoiser E[x_0 | x_t] for pixels drawn from N(MEAN, STD^2)."""
+
+    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+        alpha_bar = diffusion.gather("alpha_bar", t).view(-1, 1, 1, 1)
+        gain = alpha_bar.sqrt() * STD**2 / (alpha_bar * STD**2 + 1 - alpha_bar)
+        return MEAN + gain * (x_t - alpha_bar.sqrt() * MEAN)
+
+    return denoise
+
+
+def test_gaussian_data_deterministic():
+    diffusion, x_T = Diffusion(), torch.randn(2, 3, 8, 8)
+    sample = ddim(gaussian(diffusion), x_T, diffusion, steps=1000, clip=False)
+    # The ODE carries quantiles: x_0 = m + s (x_T - a m) / sqrt(a^2 s^2 + 1 - a^2).
+    alpha_bar = diffusion.tables["alpha_bar"][-1].item()
+    spread = math.sqrt(alpha_bar * STD**2 + 1 - alpha_bar)
+    exact = MEAN + STD * (x_T - math.sqrt(alpha_bar) * MEAN) / spread
+    torch.testing.assert_close(sample, exact, atol=0.01, rtol=0)
+
+
+def test_gaussian_data_stochastic():
+    diffusion = Diffusion()
+    x_T = torch.randn(32, 3, 16, 16)
+    draw = torch.Generator().manual_seed(1)
+    sample = ddim(gaussian(diffusion), x_T, diffusion, steps=1000, eta=1.0, clip=False, generator=draw)
+    assert sample.mean() == pytest.approx(MEAN, abs=0.01)
+    assert sample.std() == pytest.approx(STD, abs=0.01)
+    # It forgets the noise it came from; the deterministic sampler does not.
+    assert torch.corrcoef(torch.stack([sample.flatten(), x_T.flatten()]))[0, 1].abs() < 0.03
+    again = torch.Generator().manual_seed(1)
+    assert torch.equal(sample, ddim(gaussian(diffusion), x_T, diffusion, 1000, 1.0, False, generator=again))
+
+
+def test_one_step_is_the_estimate():
+    diffusion, x_T = Diffusion(), torch.randn(2, 3, 4, 4)
+    sample = ddim(lambda x_t, t: 2 * torch.tanh(x_t), x_T, diffusion, steps=1)
+    torch.testing.assert_close(sample, (2 * torch.tanh(x_T)).clamp(-1, 1))
