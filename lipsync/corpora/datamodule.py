@@ -1,0 +1,154 @@
+"""The LightningDataModule over a prepared corpus: workers decode, the device crops, colours and computes mels."""
+
+from pathlib import Path
+
+import torch
+from kornia.enhance import adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation
+from lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+
+from lipsync.corpora.crop import crop
+from lipsync.corpora.mel import window_mels
+from lipsync.corpora.pairs import Pairs
+from lipsync.corpora.records import load_manifest
+from lipsync.corpora.sampler import EndlessSampler
+from lipsync.corpora.windows import Windows
+
+OVERSAMPLE = 2  # of the crop: tracks are up to a few times as large as the network's pictures
+
+
+class Corpus(LightningDataModule):
+    """Serves windows to train and validate on, and pairs of clips to test with, from a corpus on disk.
+
+    Run the Trainer with `use_distributed_sampler=False` and `max_steps`: the stream has no epochs, and shares itself
+    out among processes.
+
+    Args:
+        root: folder of the corpus.
+        size: S, side of the square pictures.
+        frames: T, frames in a window.
+        batch_size: windows a device and micro-batch.
+        seed: together with a sample's index it decides all that is drawn for it.
+        workers: processes that decode; 0 decodes in the main one.
+        augment: mirror, recolour and jitter training windows.
+        jitter: how far, in shares of a crop's side, window and reference are moved against each other.
+        val_windows: fixed windows that validation looks at.
+        pair_frames: N, frames of the clips that testing dubs.
+        pair_clips: how many clips testing dubs at most.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        size: int = 128,
+        frames: int = 5,
+        batch_size: int = 8,
+        seed: int = 0,
+        workers: int = 4,
+        augment: bool = True,
+        jitter: float = 0.03,
+        val_windows: int = 96,
+        pair_frames: int = 50,
+        pair_clips: int = 100,
+    ) -> None:
+        super().__init__()
+        self.root, self.size, self.frames, self.batch_size, self.seed = Path(root), size, frames, batch_size, seed
+        self.workers, self.augment, self.jitter, self.val_windows = workers, augment, jitter, val_windows
+        self.pair_frames, self.pair_clips = pair_frames, pair_clips
+
+    def setup(self, stage: str) -> None:
+        self.manifest = load_manifest(self.root)
+        if stage in ("fit", "validate"):
+            self.val = Windows(self.manifest, "val", self.frames, self.seed, length=self.val_windows)
+        if stage == "fit":
+            self.train = Windows(self.manifest, "train", self.frames, self.seed, self.augment, self.jitter)
+        if stage in ("test", "predict"):
+            self.test = Pairs(self.manifest, "test", self.pair_frames, self.pair_clips, self.seed)
+
+    def train_dataloader(self) -> DataLoader:
+        rank, world = self.trainer.global_rank, self.trainer.world_size
+        global_batch = self.batch_size * world * self.trainer.accumulate_grad_batches
+        start = self.trainer.global_step * global_batch
+        return self._loader(self.train, EndlessSampler(start, self.batch_size, rank, world), self.batch_size)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._loader(self.val, self._share(self.val), self.batch_size)
+
+    def test_dataloader(self) -> DataLoader:
+        return self._loader(self.test, self._share(self.test), batch_size=1)
+
+    predict_dataloader = test_dataloader
+
+    def _share(self, dataset: Dataset) -> range:
+        """Every process's own part of a finite dataset, nothing twice and nothing dropped."""
+        return range(self.trainer.global_rank, len(dataset), self.trainer.world_size)
+
+    def _loader(self, dataset: Dataset, sampler: Sampler | range, batch_size: int) -> DataLoader:
+        return DataLoader(
+            dataset,
+            batch_size,
+            sampler=sampler,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            pin_memory=self.trainer.strategy.root_device.type == "cuda",
+        )
+
+    def sample_pairs(self, count: int, device: torch.device | str) -> dict[str, Tensor]:
+        """Read and prepare `count` pairs of the validation split at most, evenly spaced, as one batch on a device."""
+        pairs = Pairs(self.manifest, "val", self.pair_frames, count, self.seed)
+        batch = default_collate([pairs[i] for i in range(len(pairs))])
+        return self._pairs({name: tensor.to(device) for name, tensor in batch.items()})
+
+    def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
+        """Turn what workers read into a Batch, on the device.
+
+        Args:
+            batch: collated samples of `Windows` or `Pairs`.
+            dataloader_idx: unused.
+
+        Returns:
+            Of windows: frames (B, T, 3, S, S) and reference (B, 1, 3, S, S) in [-1, 1], frame_mels (B, T, 80, 16),
+            mel (B, 1, 80, 16), index and replaced (B,). Of pairs: frames (B, N, 3, S, S), reference, own_mels and
+            driving_mels (B, N, 80, 16), driving_sound (B, 640 N) int16, opening_driving (B, N), index.
+        """
+        return self._pairs(batch) if "driving_audio" in batch else self._windows(batch)
+
+    def _windows(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        frames = self._squares(batch["frames"], batch["box"])
+        reference = self._squares(batch["reference"], batch["reference_box"])
+        if "colour" in batch:
+            both = recolour(torch.cat([frames, reference], dim=1), batch["colour"])
+            frames, reference = both[:, :-1], both[:, -1:]
+        frame_mels, mel = window_mels(batch["audio"], batch["first_frame"], frames.shape[1])
+        return {
+            "frames": frames * 2 - 1,
+            "reference": reference * 2 - 1,
+            "frame_mels": frame_mels,
+            "mel": mel,
+            "index": batch["index"],
+            "replaced": batch["replaced"],
+        }
+
+    def _pairs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        count = batch["frames"].shape[1]
+        kept = ("driving_sound", "opening_driving", "index")
+        return {
+            "frames": self._squares(batch["frames"], batch["box"]) * 2 - 1,
+            "reference": self._squares(batch["reference"], batch["box"]) * 2 - 1,
+            "own_mels": window_mels(batch["audio"], batch["first_frame"], count)[0],
+            "driving_mels": window_mels(batch["driving_audio"], batch["driving_first_frame"], count)[0],
+        } | {name: batch[name] for name in kept}
+
+    def _squares(self, pictures: Tensor, boxes: Tensor) -> Tensor:
+        """(B, N, 3, D, D) uint8 and one box (B, 4) for all N -> (B, N, 3, S, S) in [0, 1]."""
+        batch, count = pictures.shape[:2]
+        squares = crop(pictures.flatten(0, 1), boxes.repeat_interleave(count, dim=0), self.size, OVERSAMPLE)
+        return squares.unflatten(0, (batch, count)) / 255
+
+
+def recolour(pictures: Tensor, colour: Tensor) -> Tensor:
+    """Change the colours of (B, N, 3, H, W) in [0, 1] by (B, 4): brightness, contrast, saturation, hue; N alike."""
+    brightness, contrast, saturation, hue = colour.unbind(1)
+    pictures = adjust_contrast(adjust_brightness(pictures, brightness), contrast)
+    return adjust_hue(adjust_saturation(pictures, saturation), hue)

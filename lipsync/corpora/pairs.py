@@ -1,0 +1,97 @@
+"""Pairs for evaluation: a stretch of a clip with its own sound, and with the sound of somebody else."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lipsync.corpora.clips import read_pictures, read_sound
+from lipsync.corpora.mel import context
+from lipsync.corpora.records import SAMPLES_A_FRAME, Manifest, Record
+from lipsync.errors import LipsyncError
+
+LEAD_IN = 25  # frames of a long clip before its stretch: the reference, frame 0, is a second away
+
+
+class Pairs(Dataset):
+    """Joins targets, evenly spaced over the split, to the sound of another clip, of another speaker where possible.
+
+    Sample i holds `frames` (N, 3, D, D) and `reference` (1, 3, D, D) uint8, the target's frame 0; `box` (4,);
+    `audio`, `driving_audio` (K,) int16 as `mel.context` names them from `first_frame`, `driving_first_frame` on;
+    `driving_sound` (640 N,) int16, what one hears; `opening_driving` (N,), of the mouth that belongs to it;
+    `index`, the target's row in the manifest.
+
+    Args:
+        manifest: of the corpus.
+        split: "val" or "test"; when it has fewer than two clips, sounds come from the whole corpus.
+        frames: N, frames in a stretch; shorter clips are left out.
+        count: number of pairs at most.
+        seed: of who drives whom.
+    """
+
+    def __init__(self, manifest: Manifest, split: str, frames: int = 50, count: int = 100, seed: int = 0) -> None:
+        long_enough = manifest.column("frames") > frames
+        rows = manifest.rows(split)
+        rows = rows[long_enough[rows]]
+        donors = rows if len(rows) >= 2 else np.flatnonzero(long_enough)
+        if not len(rows) or len(donors) < 2:
+            raise LipsyncError(
+                f"{manifest.root} has {len(rows)} {split} clips and {len(donors)} in all of more than {frames} frames: "
+                f"pairs take one and two; lower pair_frames or prepare more clips"
+            )
+        driving = drivers(manifest.column("speaker")[donors], seed)
+        places = np.searchsorted(donors, rows[np.arange(min(count, len(rows))) * len(rows) // min(count, len(rows))])
+        self.manifest, self.frames = manifest, frames
+        self.rows = np.stack([donors[places], donors[driving[places]]], axis=1)
+        for row in self.rows[:, 1]:
+            if not manifest[row].opening:
+                raise LipsyncError(
+                    f"clip {manifest[row].id} of {manifest.root} has no mouth opening in its record, which pairs need: "
+                    f"prepare it with landmarks"
+                )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, i: int) -> dict[str, Tensor | int]:
+        root, count = self.manifest.root, self.frames
+        target, driving = (self.manifest[row] for row in self.rows[i])
+        first, driving_first = self._first(target), self._first(driving)
+        pictures = read_pictures(root, target, [0, *range(first, first + count)])
+        return {
+            "frames": pictures[1:],
+            "reference": pictures[:1],
+            "box": torch.tensor(target.box, dtype=torch.float32),
+            "first_frame": first,
+            "audio": read_sound(root, target, *context(first, count)),
+            "driving_first_frame": driving_first,
+            "driving_audio": read_sound(root, driving, *context(driving_first, count)),
+            "driving_sound": read_sound(root, driving, SAMPLES_A_FRAME * driving_first, SAMPLES_A_FRAME * count),
+            "opening_driving": torch.tensor(driving.opening[driving_first:][:count], dtype=torch.float32),
+            "index": int(self.rows[i, 0]),
+        }
+
+    def _first(self, record: Record) -> int:
+        return min(LEAD_IN, record.frames - self.frames)
+
+
+def drivers(speakers: np.ndarray, seed: int) -> np.ndarray:
+    """Choose another clip for each of n >= 2, of another speaker wherever numbers allow.
+
+    Clips stand in a circle, speaker by speaker in random order; turning it by the largest speaker's share moves
+    every clip past its own speaker, unless that speaker has more than half of all clips.
+
+    Args:
+        speakers: (n,) names.
+        seed: of the order within speakers.
+
+    Returns:
+        (n,) int64: places of the clips, each once and none its own.
+    """
+    n = len(speakers)
+    shuffled = np.random.default_rng((seed, n)).permutation(n)
+    circle = shuffled[np.argsort(speakers[shuffled], kind="stable")]
+    share = int(np.unique(speakers, return_counts=True)[1].max())
+    driving = np.empty(n, np.int64)
+    driving[circle] = np.roll(circle, -share if share < n else -1)
+    return driving

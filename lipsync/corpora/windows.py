@@ -1,0 +1,144 @@
+"""Windows: consecutive frames of a clip, another moment of the same person, and their sound, drawn by number."""
+
+import logging
+import sys
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from lipsync.corpora.clips import UNREADABLE, read_pictures, read_sound
+from lipsync.corpora.mel import context
+from lipsync.corpora.records import Manifest, Record
+from lipsync.errors import LipsyncError
+
+REFERENCE_DISTANCE = 5  # frames between window and reference, where the clip is long enough
+ATTEMPTS = 10
+BAD_SHARE, BAD_AFTER = 0.05, 200  # more unreadable clips than this share, counted from so many reads on, is an error
+
+# Mild changes of colour: added to [0, 1], factor, factor, radians of hue.
+COLOUR_CENTRE = np.array([0.0, 1.0, 1.0, 0.0])
+COLOUR_RANGE = np.array([0.06, 0.1, 0.15, 0.06])
+
+log = logging.getLogger(__name__)
+
+
+class Windows(Dataset):
+    """Draws a window as a function of (seed, index); a clip that cannot be read gives way to the next attempt's.
+
+    Every window of the split is equally likely. A sample holds `frames` (T, 3, D, D) and `reference` (1, 3, D, D)
+    uint8, `audio` (K,) int16 as `mel.context` names it, `box` and `reference_box` (4,), `first_frame`, `index`,
+    `replaced` (how many unreadable clips were drawn before) and, when augmenting, `colour` (4,): brightness,
+    contrast, saturation, hue.
+
+    Args:
+        manifest: of the corpus.
+        split: "train", "val" or "test".
+        frames: T, frames in a window; clips with no room for a window and a reference are left out.
+        seed: of all draws.
+        augment: mirror and recolour window and reference alike.
+        jitter: when augmenting, scale and shift the crops of window and reference by up to this share of their side,
+            each by itself.
+        length: number of samples; endless without.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        split: str,
+        frames: int = 5,
+        seed: int = 0,
+        augment: bool = False,
+        jitter: float = 0.0,
+        length: int | None = None,
+    ) -> None:
+        rows = manifest.rows(split)
+        if len(sizes := np.unique(manifest.column("size")[rows])) > 1:
+            raise LipsyncError(f"the clips of {manifest.root} measure {sizes.tolist()} px: a corpus has one size")
+        room = manifest.column("frames")[rows].astype(np.int64) - frames + 1
+        self.rows, room = rows[room > 1], room[room > 1]
+        if len(self.rows) < len(rows):
+            short = f"{len(rows) - len(self.rows)} of {len(rows)} {split} clips of {manifest.root}"
+            log.warning("%s have fewer than %d frames and are left out", short, frames + 1)
+        if not len(self.rows):
+            raise LipsyncError(f"all {split} clips of {manifest.root} are shorter than {frames + 1} frames")
+        self.ends = np.cumsum(room)
+        self.manifest, self.frames, self.seed, self.length = manifest, frames, seed, length
+        self.augment, self.jitter = augment, jitter
+        self.reads, self.failures = 0, 0
+        self.bad: dict[str, str] = {}
+
+    def __len__(self) -> int:
+        return sys.maxsize if self.length is None else self.length
+
+    def __getitem__(self, index: int) -> dict[str, Tensor | int]:
+        drawn = set()
+        for attempt in range(ATTEMPTS):
+            rng = np.random.default_rng((self.seed, index, attempt))
+            record, first = self._choose(rng)
+            self.reads += 1
+            try:
+                return self._read(record, first, rng) | {"index": index, "replaced": attempt}
+            except UNREADABLE as error:
+                self._remember(record, error)
+                drawn.add(record.id)
+        names = ", ".join(sorted(drawn))
+        raise LipsyncError(f"{ATTEMPTS} draws from {self.manifest.root} met only unreadable clips: {names}")
+
+    def _choose(self, rng: np.random.Generator) -> tuple[Record, int]:
+        """Draw one of all windows: its clip and first frame."""
+        window = rng.integers(self.ends[-1])
+        clip = np.searchsorted(self.ends, window, side="right")
+        return self.manifest[self.rows[clip]], int(self.ends[clip] - 1 - window)
+
+    def _read(self, record: Record, first: int, rng: np.random.Generator) -> dict[str, Tensor | int]:
+        reference = choose_reference(rng, record.frames, first, self.frames)
+        boxes = np.tile(np.asarray(record.box, np.float32), (2, 1))
+        sample = {"first_frame": first}
+        if self.augment:
+            boxes = jitter(rng, boxes, self.jitter)
+            if rng.random() < 0.5:
+                boxes = boxes[:, [0, 1, 3, 2]]
+            sample["colour"] = torch.from_numpy(COLOUR_CENTRE + COLOUR_RANGE * rng.uniform(-1, 1, 4)).float()
+        pictures = read_pictures(self.manifest.root, record, [*range(first, first + self.frames), reference])
+        box, reference_box = torch.from_numpy(boxes.astype(np.float32))
+        return sample | {
+            "frames": pictures[:-1],
+            "reference": pictures[-1:],
+            "audio": read_sound(self.manifest.root, record, *context(first, self.frames)),
+            "box": box,
+            "reference_box": reference_box,
+        }
+
+    def _remember(self, record: Record, error: Exception) -> None:
+        self.failures += 1
+        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        if record.id not in self.bad:
+            self.bad[record.id] = reason
+            log.warning("clip %s of %s cannot be read and is replaced: %s", record.id, self.manifest.root, reason)
+        if self.reads >= BAD_AFTER and self.failures > BAD_SHARE * self.reads:
+            raise LipsyncError(
+                f"{self.failures} of {self.reads} reads from {self.manifest.root} failed, last {record.id} ({reason}): "
+                f"prepare these clips again or delete their json files and the manifest"
+            )
+
+
+def choose_reference(rng: np.random.Generator, clip: int, first: int, frames: int) -> int:
+    """Draw one of `clip` frames outside the window [first, first + frames), at a distance from it if there is room."""
+    for distance in (REFERENCE_DISTANCE, 1):
+        before = max(first - distance + 1, 0)
+        after = max(clip - (first + frames - 1 + distance), 0)
+        if before + after:
+            break
+    number = int(rng.integers(before + after))
+    return number if number < before else clip - (before + after) + number
+
+
+def jitter(rng: np.random.Generator, boxes: np.ndarray, share: float) -> np.ndarray:
+    """Scale and shift each of (N, 4) boxes (y0, y1, x0, x1) by itself, by up to `share` of its side."""
+    corners = boxes.reshape(-1, 2, 2)
+    centre, half = corners.mean(2), (corners[..., 1] - corners[..., 0]) / 2
+    centre = centre + 2 * half * rng.uniform(-share, share, centre.shape)
+    half = half * (1 + rng.uniform(-share, share, (len(boxes), 1)))
+    return np.stack([centre - half, centre + half], axis=2).reshape(-1, 4)

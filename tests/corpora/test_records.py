@@ -1,0 +1,144 @@
+"""Records survive the way to the manifest and back; paths stay inside; mistakes are named."""
+
+import dataclasses
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+
+from lipsync.corpora.records import (
+    MANIFEST,
+    Record,
+    build_manifest,
+    claim,
+    inside,
+    load_manifest,
+    read_record,
+    write_record,
+)
+from lipsync.errors import LipsyncError
+
+RECORD = Record(
+    id="talk/0",
+    video="talk/0.mp4",
+    sound="talk/0.wav",
+    source="talk.mov",
+    speaker="talk",
+    split="train",
+    frames=3,
+    size=160,
+    box=[22.5, 137.5, 22.5, 137.5],
+    start=1.25,
+    opening=[0.25, 0.5, 0.125],
+    measurements={"luma": 110.5},
+)
+
+
+def test_record_survives_json_and_manifest(tmp_path: Path) -> None:
+    write_record(tmp_path, RECORD)
+    assert read_record(tmp_path, tmp_path / "talk" / "0.json") == RECORD
+    assert build_manifest(tmp_path) == 1
+    assert load_manifest(tmp_path)[0] == dataclasses.replace(RECORD, measurements={})
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_manifest_is_sorted_by_id_and_reads_like_a_list(tmp_path: Path) -> None:
+    for name, split in (("b", "val"), ("a/1", "train"), ("c", "train")):
+        write_record(tmp_path, dataclasses.replace(RECORD, id=name, split=split))
+    assert build_manifest(tmp_path) == 3
+    manifest = load_manifest(tmp_path)
+    assert [record.id for record in manifest] == ["a/1", "b", "c"]
+    assert manifest[-1].id == "c"
+    assert manifest.rows("train").tolist() == [0, 2]
+    assert manifest.column("frames").tolist() == [3, 3, 3]
+    with pytest.raises(IndexError):
+        manifest[3]
+
+
+def test_manifest_pickles_as_its_root(tmp_path: Path) -> None:
+    for k in range(200):
+        write_record(tmp_path, dataclasses.replace(RECORD, id=f"{k:03}"))
+    build_manifest(tmp_path)
+    pickled = pickle.dumps(load_manifest(tmp_path))
+    assert len(pickled) < 500
+    assert pickle.loads(pickled)[17].id == "017"
+
+
+def test_rebuilding_replaces_the_manifest_under_a_reader(tmp_path: Path) -> None:
+    write_record(tmp_path, RECORD)
+    build_manifest(tmp_path)
+    before = load_manifest(tmp_path)
+    write_record(tmp_path, dataclasses.replace(RECORD, id="later"))
+    assert build_manifest(tmp_path) == 2
+    assert [r.id for r in before] == ["talk/0"]
+    assert [r.id for r in load_manifest(tmp_path)] == ["later", "talk/0"]
+
+
+@pytest.mark.parametrize("path", ["../x.mp4", "a/../../x.mp4", "/etc/passwd", "..", "", "a\\..\\b", "C:/x"])
+def test_paths_that_leave_the_root_are_refused(tmp_path: Path, path: str) -> None:
+    with pytest.raises(LipsyncError, match="leaves its corpus"):
+        inside(tmp_path, path)
+    with pytest.raises(LipsyncError, match="leaves its corpus"):
+        write_record(tmp_path, dataclasses.replace(RECORD, video=path))
+
+
+def test_a_planted_json_cannot_point_outside(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text(json.dumps(dataclasses.asdict(RECORD) | {"sound": "../../secret.wav"}))
+    with pytest.raises(LipsyncError, match="leaves its corpus"):
+        build_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"split": "dev"}, "train, val, test"), ({"box": [1.0, 2.0]}, "2 numbers"), ({"opening": [0.1]}, "1 openings")],
+)
+def test_wrong_records_are_refused(tmp_path: Path, change: dict, message: str) -> None:
+    with pytest.raises(LipsyncError, match=message):
+        write_record(tmp_path, dataclasses.replace(RECORD, **change))
+    assert not list(tmp_path.rglob("*.json"))
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"id": "a"}', '"a"'])
+def test_damaged_json_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "odd.json").write_text(text)
+    with pytest.raises(LipsyncError, match=r"odd\.json is not a clip's record"):
+        build_manifest(tmp_path)
+
+
+def test_missing_empty_and_damaged_corpora_are_named(tmp_path: Path) -> None:
+    for action in (build_manifest, load_manifest):
+        with pytest.raises(LipsyncError, match=r"no corpus at .*nowhere.*lipsync prepare"):
+            action(tmp_path / "nowhere")
+    with pytest.raises(LipsyncError, match="has no clips"):
+        build_manifest(tmp_path)
+    with pytest.raises(LipsyncError, match=r"manifest\.arrow is missing"):
+        load_manifest(tmp_path)
+    (tmp_path / MANIFEST).write_bytes(b"not an arrow file at all")
+    with pytest.raises(LipsyncError, match="is damaged"):
+        load_manifest(tmp_path)
+
+
+def test_a_split_without_clips_is_named(tmp_path: Path) -> None:
+    write_record(tmp_path, RECORD)
+    build_manifest(tmp_path)
+    with pytest.raises(LipsyncError, match="no val clips"):
+        load_manifest(tmp_path).rows("val")
+
+
+@pytest.mark.parametrize("name", ["deep/new", "."])
+def test_a_new_or_empty_folder_is_claimed_once(tmp_path: Path, name: str) -> None:
+    root = tmp_path / name
+    for _ in range(2):
+        claim(root, "a.settings", {"size": 96, "seed": 1})
+    assert json.loads((root / "a.settings").read_text()) == {"size": 96, "seed": 1}
+    with pytest.raises(LipsyncError, match=r"other settings \(size 96 there, 64 asked\)"):
+        claim(root, "a.settings", {"size": 64, "seed": 1})
+    with pytest.raises(LipsyncError, match=r"is not empty and has no b\.settings"):
+        claim(root, "b.settings", {"size": 96})
+
+
+def test_a_file_is_no_folder_to_claim(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(LipsyncError, match="name another folder"):
+        claim(tmp_path / "file", "a.settings", {"size": 96})
