@@ -1,0 +1,62 @@
+"""Does the mouth follow the sound: correlation of generated and true mouth opening."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from lipsync.corpora.landmarks import mouth_opening
+from lipsync.networks.face_mesh import FaceMesh
+
+
+class MouthMeter(nn.Module):
+    """Measures how far mouths are open from nothing but pixels: FaceMesh on the face crops themselves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mesh = FaceMesh.pretrained().requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Measures (N, 3, S, S) crops in [-1, 1]; returns openings (N,) in units of `landmarks.mouth_opening`."""
+        with torch.autocast(pictures.device.type, enabled=False):
+            faces = F.interpolate(pictures.float(), (192, 192), mode="bilinear", align_corners=False)
+            landmarks, _ = self.mesh(faces * 0.5 + 0.5)
+        return mouth_opening(landmarks)
+
+
+def correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Computes Pearson's r along the last dimension; a series that never moves correlates with nothing (0)."""
+    a, b = a - a.mean(-1, keepdim=True), b - b.mean(-1, keepdim=True)
+    return (a * b).sum(-1) / (a.norm(dim=-1) * b.norm(dim=-1)).clamp_min(1e-12)
+
+
+class OpeningCorrelation(Metric):
+    """Correlates the generated mouths' opening with the true opening of the clips whose sound drove them.
+
+    `opening_correlation` is the mean over clips, `_worst` the lowest clip, `_pooled` over all frames of all clips at
+    once, `_shuffled` the mean against every OTHER clip's truth, which an honest measure leaves near 0.
+    """
+
+    full_state_update = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("measured", [], dist_reduce_fx="cat")
+        self.add_state("true", [], dist_reduce_fx="cat")
+
+    def update(self, measured: Tensor, true: Tensor) -> None:
+        """Takes openings (B, N) of B clips of N frames."""
+        self.measured.append(measured.double())
+        self.true.append(true.double())
+
+    def compute(self) -> dict[str, Tensor]:
+        measured, true = torch.cat(self.measured), torch.cat(self.true)
+        matrix = correlation(measured[:, None], true[None])
+        own = matrix.diagonal()
+        return {
+            "opening_correlation": own.mean(),
+            "opening_correlation_worst": own.min(),
+            "opening_correlation_pooled": correlation(measured.flatten(), true.flatten()),
+            "opening_correlation_shuffled": matrix[~torch.eye(len(own), dtype=torch.bool, device=own.device)].mean(),
+        }

@@ -1,0 +1,209 @@
+"""The objective with networks whose answer is known, its randomness, and what a checkpoint holds."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lipsync import Diff2Lip, LipsyncError, load
+from lipsync.expert import FrozenExpert
+from lipsync.networks.syncnet import SyncNet
+
+TINY = {
+    "fold": 2,
+    "channels": 8,
+    "channel_mult": [1, 2],
+    "num_res_blocks": 1,
+    "attention_resolutions": [8],
+    "head_channels": 8,
+    "groups": 4,
+    "audio_channels": [8, 8],
+}
+
+
+def windows(count: int = 2, size: int = 32) -> dict[str, Tensor]:
+    """A batch with smooth pictures in [-1, 1]."""
+    coarse = torch.rand(count, 5 * 3, 4, 4) * 2 - 1
+    frames = nn.functional.interpolate(coarse, size, mode="bilinear").view(count, 5, 3, size, size)
+    return {
+        "frames": frames,
+        "reference": frames[:, :1].flip(0),
+        "frame_mels": torch.rand(count, 5, 80, 16) * 8 - 4,
+        "mel": torch.rand(count, 1, 80, 16) * 8 - 4,
+        "index": torch.arange(count) + 11,
+    }
+
+
+def tiny(**arguments: object) -> Diff2Lip:
+    return Diff2Lip(**{"size": 32, "unet": TINY, "audio_dropout": 0.0} | arguments)
+
+
+class Oracle(nn.Module):
+    """Stands for the UNet: remembers what it was given and answers with `answer(x_t, t)`."""
+
+    def __init__(self, answer: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, x_t: Tensor, t: Tensor, masked: Tensor, reference: Tensor, mels: Tensor) -> Tensor:
+        self.x_t, self.t, self.masked, self.reference, self.mels = x_t, t, masked, reference, mels
+        return torch.cat((self.answer(x_t, t), torch.zeros_like(x_t)), dim=1)
+
+    def embed_audio(self, mels: Tensor) -> Tensor:
+        return mels
+
+    denoise = forward
+
+
+@pytest.mark.parametrize("prediction", ["eps", "v", "x_0"])
+def test_a_perfect_network_has_no_loss(prediction: str) -> None:
+    batch, model = windows(), tiny(prediction=prediction)
+    x_0 = batch["frames"].flatten(0, 1)
+
+    def answer(x_t: Tensor, t: Tensor) -> Tensor:
+        eps = model.diffusion.eps(x_0, x_t, t)
+        return {"eps": eps, "v": model.diffusion.v(x_0, t, eps), "x_0": x_0}[prediction]
+
+    model.unet = Oracle(answer)
+    terms = model.objective(batch)
+    assert terms["simple"] < 1e-6
+    assert terms["l2"] < 1e-6
+
+
+def test_a_constant_error_is_counted_on_the_painted_half_only() -> None:
+    batch, model = windows(), tiny(prediction="x_0", loss_weights={"vb": 0.0, "l2": 2.0, "sync": 0.0})
+    x_0 = batch["frames"].flatten(0, 1) * 0.5
+    batch["frames"] = batch["frames"] * 0.5
+    error = torch.where(model.mask > 0, 0.3, 7.0)
+    model.unet = Oracle(lambda x_t, t: x_0 + error)
+    terms = model.objective(batch)
+    assert terms["simple"].item() == pytest.approx(0.09, rel=1e-4)
+    assert terms["l2"].item() == pytest.approx(0.09, rel=1e-4)
+    assert terms["loss"].item() == pytest.approx(0.09 + 2 * 0.09, rel=1e-4)
+
+
+def test_the_noise_in_masked_is_not_eps() -> None:
+    """Sharing them would hand the network its target: the loss would fall and nothing be learned."""
+    batch, model = windows(count=8), tiny()
+    model.unet = Oracle(lambda x_t, t: x_t)
+    model.objective(batch)
+    x_0, lower = batch["frames"].flatten(0, 1), model.mask.expand_as(model.unet.masked) > 0
+    eps = model.diffusion.eps(x_0, model.unet.x_t, model.unet.t)[lower]
+    hidden = model.unet.masked[lower]
+    assert hidden.std().item() == pytest.approx(1, abs=0.02)
+    assert abs(torch.corrcoef(torch.stack((eps, hidden)))[0, 1]) < 5 / len(eps) ** 0.5
+    assert torch.equal(model.unet.masked[~lower], x_0[~lower])
+
+
+def test_one_t_a_window_and_the_reference_is_never_the_answer() -> None:
+    batch, model = windows(count=4), tiny()
+    model.unet = Oracle(lambda x_t, t: x_t)
+    model.objective(batch)
+    t = model.unet.t.view(4, 5)
+    assert (t == t[:, :1]).all()
+    assert len(t[:, 0].unique()) > 1
+    assert torch.equal(model.unet.reference.view(4, 5, 3, 32, 32)[:, 3], batch["reference"][:, 0])
+
+
+def test_noise_follows_the_index_not_the_place_in_the_batch() -> None:
+    batch, model = windows(count=3), tiny()
+    swapped = {key: value[[2, 0, 1]] for key, value in batch.items()}
+    alone = {key: value[1:2] for key, value in batch.items()}
+    model.unet = Oracle(lambda x_t, t: x_t)
+    seen = []
+    for b in (batch, swapped, alone):
+        model.objective(b)
+        seen.append(model.unet.x_t.view(-1, 5, 3, 32, 32))
+    assert torch.equal(seen[1], seen[0][[2, 0, 1]])
+    assert torch.equal(seen[2], seen[0][1:2])
+
+
+def test_dropped_sound_is_zero_for_the_whole_window() -> None:
+    batch, model = windows(count=40), tiny(audio_dropout=0.5)
+    model.unet = Oracle(lambda x_t, t: x_t)
+    model.objective(batch)
+    silent = (model.unet.mels.view(40, -1) == 0).all(dim=1)
+    partly = (model.unet.mels.view(40, 5, -1) == 0).all(dim=2).any(dim=1)
+    assert torch.equal(silent, partly)
+    assert 10 < silent.sum() < 30
+
+
+def test_the_expert_teaches_and_does_not_learn() -> None:
+    batch, model = windows(), tiny(prediction="x_0", loss_weights={"simple": 0.0, "vb": 0.0, "l2": 0.0, "sync": 1.0})
+    model.expert = FrozenExpert(SyncNet(width=8, norm="group"))
+    model.train()
+    model.hparams.sync_ramp = 0
+    before = {name: tensor.clone() for name, tensor in model.expert.named_buffers()}
+    assert not list(model.expert.parameters())
+    assert not [key for key in model.state_dict() if "expert" in key]
+    assert not model.expert.syncnet.training
+
+    head = model.unet.out[-1].weight
+    nn.init.normal_(head, std=0.1)  # it starts at zero, where the clamped estimate is grey and the expert sees no mouth
+    model.objective(batch)["loss"].backward()
+    assert head.grad[: 3 * 4].abs().max() > 0
+    assert head.grad[3 * 4 :].abs().max() == 0  # the variance's channels have no part in it
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.expert.named_buffers())
+
+
+def test_thinned_windows_give_one_frame_and_whole_ones_all() -> None:
+    batch, model = windows(count=6), tiny(whole_every=3, prediction="x_0")  # indices 11 to 16: 12 and 15 are whole
+    model.train()
+    model.unet = Oracle(lambda x_t, t: x_t)
+    heard = []
+    model.expert = lambda mel, frames: heard.append((mel, frames)) or (torch.ones(len(mel), 1),) * 2
+    model.objective(batch)
+    assert len(model.unet.t) == 2 * 5 + 4
+    upper = model.unet.masked[..., :16, :]
+    frames = batch["frames"][..., :16, :]
+    assert torch.equal(upper[1:6], frames[1])
+    assert torch.equal(upper[8:13], frames[4])
+    assert any(torch.equal(upper[0], frame) for frame in frames[0])
+    mel, seen = heard[0]
+    assert torch.equal(mel, batch["mel"][[1, 4]])
+    assert torch.equal(seen[..., :16, :], frames[[1, 4]])
+    model.eval()
+    model.objective(batch)
+    assert len(model.unet.t) == 30  # validation looks at everything
+
+
+def test_the_sync_term_is_ramped() -> None:
+    model = tiny(sync_ramp=10)
+    model.train()
+    assert model.ramp() == 0
+    model.eval()
+    assert model.ramp() == 1
+
+
+def test_generate_paints_what_the_network_knows_and_keeps_the_rest() -> None:
+    batch, model = windows(), tiny(prediction="x_0")
+    frames = batch["frames"][0]
+    truth = torch.rand_like(frames) * 2 - 1
+    model.unet = Oracle(lambda x_t, t: truth)
+    noise = torch.randn(1, 3, 32, 32)
+    painted = model.generate(frames, batch["reference"][0], batch["frame_mels"][0], noise, steps=3)
+    torch.testing.assert_close(painted[:, :, 16:], truth[:, :, 16:], atol=1e-5, rtol=0)
+    assert torch.equal(painted[:, :, :16], frames[:, :, :16])
+    # One map: x_T is the noise that `masked` shows.
+    assert torch.equal(model.unet.masked[:, :, 16:], noise[:, :, 16:].expand(5, -1, -1, -1))
+
+
+def test_a_checkpoint_loads_without_arguments(tmp_path: Path) -> None:
+    from lightning import Trainer
+
+    model = tiny(prediction="v")
+    trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu", default_root_dir=tmp_path)
+    trainer.strategy.connect(model)
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    for loaded in (load(tmp_path / "x.ckpt"), Diff2Lip.load_from_checkpoint(tmp_path / "x.ckpt", weights_only=True)):
+        assert loaded.prediction == "v"
+        for key, value in model.state_dict().items():
+            assert torch.equal(loaded.state_dict()[key], value)
+
+
+@pytest.mark.parametrize("arguments", [{"prediction": "noise"}, {"loss_weights": {"lipps": 1.0}}])
+def test_unknown_choices_are_named(arguments: dict) -> None:
+    with pytest.raises(LipsyncError, match=r"noise|lipps"):
+        tiny(**arguments)
