@@ -1,0 +1,168 @@
+"""Face tracks: one face followed through one shot, as a few points only."""
+
+import dataclasses
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lipsync.corpora.crop import square_boxes
+from lipsync.corpora.landmarks import BRIDGE, CHIN, LOWER_LIP, NOSE_BASE, TRACKED, UPPER_LIP, opening
+from lipsync.networks.face_detector import overlaps
+
+LONGEST_GAP = 0.4  # seconds without the face that are bridged: a hand, a blur, a nod
+SAME_FACE = 0.3  # overlap (IoU) from frame to frame
+DUPLICATE = 0.5  # overlap within a frame: two detections of one face
+# A cut changes the thumbnail's cells by so many levels on average, and so many times as much as lately usual.
+CUT_LEVELS, CUT_RATIO = 10.0, 3.0
+
+
+class Finder(Protocol):
+    """What finds faces: `preparation.faces.FaceFinder`."""
+
+    def detect(self, images: Tensor) -> list:
+        """Faces of each of (N, H, W, 3) uint8 images, with `landmarks` (M, 468, 3) and `presence` (M,)."""
+
+
+@dataclasses.dataclass
+class Track:
+    """One face through one shot.
+
+    Attributes:
+        first: number of its first frame.
+        points: (T, 2) float32 for each of `landmarks.TRACKED`, pixels of the frame; gaps are interpolated.
+        presence: (T,) float32, 0 where interpolated.
+    """
+
+    first: int
+    points: dict[int, np.ndarray]
+    presence: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.presence)
+
+    def boxes(self, fps: float = 25.0) -> Tensor:
+        """Crop boxes (T, 4) of the rule `square`, at `fps` frames a second."""
+        return square_boxes(self.points[NOSE_BASE], self.points[CHIN], self.points[BRIDGE], fps)
+
+    def opening(self) -> np.ndarray:
+        """Opening of the mouth, (T,), as `landmarks.opening` measures it."""
+        return opening(*(self.points[point] for point in (UPPER_LIP, LOWER_LIP, BRIDGE, NOSE_BASE)))
+
+
+def find_tracks(images: Iterable[np.ndarray], finder: Finder, fps: float = 25.0, batch: int = 8) -> list[Track]:
+    """Follow every face from cut to cut; frames stream by, `batch` at a time, and only points stay.
+
+    Args:
+        images: (H, W, 3) uint8 each, all of one size.
+        fps: frames a second, which gives the longest bridged gap (0.4 s) its frames.
+
+    Returns:
+        Tracks in the order of their first frames, from left to right.
+    """
+    longest_gap = int(LONGEST_GAP * fps + 1e-6)
+    cuts = CutDetector()
+    following: list[_Face] = []
+    ended: list[_Face] = []
+    for index, image, boxes, points, presence in _detections(images, finder, batch):
+        if cuts(image):
+            ended += following
+            following = []
+        lost = [face for face in following if index - face.indices[-1] > longest_gap + 1]
+        ended += lost
+        following = [face for face in following if face not in lost]
+        _link(following, index, boxes, points, presence)
+    tracks = [face.track() for face in ended + following]
+    return sorted(tracks, key=lambda track: (track.first, track.points[NOSE_BASE][0, 0]))
+
+
+class CutDetector:
+    """Tells, image by image, whether a new shot begins: a jump of a coarse thumbnail's luma far above the usual."""
+
+    def __init__(self) -> None:
+        self.previous: np.ndarray | None = None
+        self.usual: deque[float] = deque(maxlen=12)
+
+    def __call__(self, image: np.ndarray) -> bool:
+        thumbnail, previous = _thumbnail(image), self.previous
+        self.previous = thumbnail
+        if previous is None:
+            return False
+        change = float(np.abs(thumbnail - previous).mean())
+        # The first changes of a shot only tell how fast it moves: no shot is shorter than four frames.
+        known = len(self.usual) >= 3
+        if known and change > max(CUT_LEVELS, CUT_RATIO * float(np.median(self.usual))):
+            self.usual.clear()
+            return True
+        self.usual.append(change)
+        return False
+
+
+def _thumbnail(image: np.ndarray) -> np.ndarray:
+    """Mean green, nearly luma, of about 32 x 32 cells, from every few pixels."""
+    sparse = image[:: max(1, image.shape[0] // 128), :: max(1, image.shape[1] // 128), 1]
+    y, x = (max(1, side // 32) for side in sparse.shape)
+    rows, columns = sparse.shape[0] // y, sparse.shape[1] // x
+    return sparse[: rows * y, : columns * x].reshape(rows, y, columns, x).mean((1, 3))
+
+
+class _Face:
+    """A face while it is followed; `box` is where it was seen last."""
+
+    def __init__(self) -> None:
+        self.indices: list[int] = []
+        self.points: list[np.ndarray] = []
+        self.presence: list[float] = []
+
+    def append(self, index: int, box: Tensor, points: np.ndarray, presence: float) -> None:
+        self.box = box
+        self.indices.append(index)
+        self.points.append(points)
+        self.presence.append(presence)
+
+    def track(self) -> Track:
+        """Fill the gaps by linear interpolation between the frames around them."""
+        seen, known = np.array(self.indices), np.stack(self.points)
+        times = np.arange(seen[0], seen[-1] + 1)
+        before = np.searchsorted(seen, times, side="right") - 1
+        after = np.minimum(before + 1, len(seen) - 1)
+        weight = (times - seen[before]) / np.maximum(seen[after] - seen[before], 1)
+        points = known[before] + weight[:, None, None].astype(np.float32) * (known[after] - known[before])
+        presence = np.zeros(len(times), np.float32)
+        presence[seen - seen[0]] = self.presence
+        return Track(int(seen[0]), dict(zip(TRACKED, points.swapaxes(0, 1), strict=True)), presence)
+
+
+def _detections(
+    images: Iterable[np.ndarray], finder: Finder, batch: int
+) -> Iterator[tuple[int, np.ndarray, Tensor, np.ndarray, np.ndarray]]:
+    """Yield (index, image, boxes (M, 4) around all landmarks, points (M, P, 2), presence (M,)), without duplicates."""
+    images, index = iter(images), 0
+    while chunk := list(islice(images, batch)):
+        for image, faces in zip(chunk, finder.detect(torch.from_numpy(np.stack(chunk))), strict=True):
+            meshes = faces.landmarks[..., :2].cpu()
+            boxes = torch.cat([meshes.amin(1), meshes.amax(1)], dim=1)
+            overlap = overlaps(boxes, boxes).triu(diagonal=1)  # the better face comes first
+            alone = ~(overlap > DUPLICATE).any(dim=0)
+            points = meshes[:, TRACKED][alone].numpy()
+            yield index, image, boxes[alone], points, faces.presence.cpu()[alone].numpy()
+            index += 1
+
+
+def _link(following: list[_Face], index: int, boxes: Tensor, points: np.ndarray, presence: np.ndarray) -> None:
+    """Append each face of a frame to the one it overlaps most, best pairs first; the others begin anew."""
+    new = set(range(len(boxes)))
+    if following and new:
+        overlap = overlaps(torch.stack([face.box for face in following]), boxes).numpy()
+        while overlap.max() > SAME_FACE:
+            old, face = np.unravel_index(overlap.argmax(), overlap.shape)
+            following[old].append(index, boxes[face], points[face], float(presence[face]))
+            overlap[old], overlap[:, face] = 0, 0
+            new.remove(int(face))
+    for face in sorted(new):
+        following.append(_Face())
+        following[-1].append(index, boxes[face], points[face], float(presence[face]))
