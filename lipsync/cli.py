@@ -1,0 +1,199 @@
+"""The two commands: `lightning` (fit, validate, test, predict) and `lipsync` (prepare, dub, export)."""
+
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+import wandb
+from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+from lightning import LightningDataModule, LightningModule
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from omegaconf import OmegaConf
+
+from lipsync.checkpoints import export, read
+from lipsync.corpora.folder import Folder
+from lipsync.corpora.synthetic import Synthetic
+from lipsync.diff2lip import Diff2Lip
+from lipsync.dubbing.dub import dub
+from lipsync.errors import LipsyncError
+from lipsync.expert import SyncExpert
+from lipsync.preparation.prepare import prepare
+
+# Keeps `${...}` alive under a second --config and under overrides.
+set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+RUN = "LIPSYNC_RUN"
+# Known by their bare names in `class_path`, being imported here.
+MODULES = (Diff2Lip, SyncExpert, Folder, Synthetic)
+
+
+def precision(accelerator: str) -> str:
+    """Names the Trainer's precision that suits this machine: bf16 where the GPU computes in it, float32 elsewhere."""
+    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+
+
+OmegaConf.register_resolver("precision", precision, replace=True)
+
+
+class OneLineErrors:
+    """A parser that says what is wrong with the command line in one line, and exits with 2."""
+
+    # jsonargparse explains every branch of a type it tried; these lines say nothing of the mistake.
+    NOISE = ("Does not validate", "Subtypes:", "Errors:", "Expected a <class 'NoneType'>", "Given value")
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if not self.exit_on_error:
+            super().error(message, ex)
+        lines = (line.strip(" -") for line in str(message).splitlines())
+        told = " ".join(line for line in lines if not line.startswith(self.NOISE))
+        print(f"{self.prog.replace(' [options]', '')}: {told}", file=sys.stderr)
+        raise SystemExit(2)
+
+
+class Parser(OneLineErrors, ArgumentParser):
+    """The parser of `lipsync`."""
+
+
+class LightningParser(OneLineErrors, LightningArgumentParser):
+    """The parser of `lightning`."""
+
+
+class LipsyncCLI(LightningCLI):
+    """LightningCLI with one run folder: unique unless resumed, and named by the last line printed."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_argument("--name", default="run", help="Name of the run: its folder is runs/NAME")
+        parser.add_argument("--test_after_fit", type=bool, default=False, help="Test on the test split after fit")
+
+    def _parse_ckpt_path(self) -> None:
+        """Leaves the command line alone: Lightning lets a checkpoint's arguments override it silently."""
+
+    def before_instantiate_classes(self) -> None:
+        config = self.config[self.subcommand]
+        config.weights_only = True
+        # Resuming is exact by counting (EndlessSampler), which Lightning cannot see.
+        warnings.filterwarnings("ignore", ".*dataloader is not resumable.*")
+        # The frozen expert is in eval mode, as it must be.
+        warnings.filterwarnings("ignore", r"Found \d+ module\(s\) in eval mode.*")
+        wanted, checkpoint = config.trainer.default_root_dir, config.get("ckpt_path")
+        if checkpoint is None and self.subcommand != "fit":
+            raise LipsyncError(f"{self.subcommand} needs --ckpt_path: a file, or `last` for the newest run of {wanted}")
+        if checkpoint == "last":
+            checkpoint = str(newest(Path(wanted)))
+        if checkpoint is not None:
+            read(checkpoint)  # says in one line what is wrong with it, before anything is written
+        # Loggers and callbacks were given places inside the folder as it was first named.
+        relocate(config, wanted, str(run_folder(Path(wanted), checkpoint, self.subcommand)))
+        config.ckpt_path = checkpoint
+
+    def after_fit(self) -> None:
+        if self.config[self.subcommand].test_after_fit:
+            self.trainer.test(self.model, datamodule=self.datamodule)
+
+
+def newest(wanted: Path) -> Path:
+    """Finds the last checkpoint of the newest run of this name, numbered or not."""
+    found = [path for path in wanted.parent.glob(f"{wanted.name}*/checkpoints/last.ckpt") if is_run(path, wanted.name)]
+    if not found:
+        raise LipsyncError(f"--ckpt_path last: no run in {wanted} has a checkpoint")
+    return max(found, key=lambda path: path.stat().st_mtime)
+
+
+def is_run(checkpoint: Path, name: str) -> bool:
+    """Whether a checkpoint's run is NAME or NAME-2, NAME-3, ..."""
+    return re.fullmatch(re.escape(name) + r"(-\d+)?", checkpoint.parent.parent.name) is not None
+
+
+def run_folder(wanted: Path, checkpoint: str | None, subcommand: str) -> Path:
+    """Chooses the folder: a resumed run's own, one named for the subcommand inside it, or `wanted`, numbered if taken.
+
+    Every process of a run sees the first one's choice through the environment.
+    """
+    if RUN in os.environ:
+        return Path(os.environ[RUN])
+    inside = checkpoint is not None and Path(checkpoint).parent.name == "checkpoints"
+    folder = Path(checkpoint).parent.parent if inside else wanted
+    if subcommand != "fit":
+        folder = free(folder / subcommand)
+    elif checkpoint is None:
+        folder = free(wanted)
+    os.environ[RUN] = str(folder)
+    return folder
+
+
+def free(folder: Path) -> Path:
+    """Returns the folder, or the first of it-2, it-3, ... that does not exist yet."""
+    return next(path for n in count(1) if not (path := folder.with_name(folder.name + f"-{n}" * (n > 1))).exists())
+
+
+def relocate(node: Namespace | list, old: str, new: str) -> None:
+    """Replaces, in place, the folder `old` by `new` at the head of every string of a config."""
+    for key, value in list(node.items() if isinstance(node, Namespace) else enumerate(node)):
+        if isinstance(value, str) and (value == old or value.startswith(f"{old}/")):
+            node[key] = new + value[len(old) :]
+        elif isinstance(value, Namespace | list):
+            relocate(value, old, new)
+
+
+def fit_main() -> None:
+    """Runs `lightning`: fit, validate, test or predict, by LightningCLI in subclass mode."""
+    report(
+        lambda: LipsyncCLI(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            parser_class=LightningParser,
+            parser_kwargs={"parser_mode": "omegaconf+"},
+            save_config_kwargs={"overwrite": True},
+        )
+    )
+    wandb.finish()  # it has its own last words
+    print(f"Run folder: {os.environ.get(RUN, 'none')}")
+
+
+# What `lipsync` does, and which of a command's required arguments are options by name.
+COMMANDS = {
+    "prepare": (prepare, {"out": "Folder of the corpus to write, data/NAME"}),
+    "dub": (dub, {"checkpoint": "A trained Diff2Lip, .ckpt or .safetensors"}),
+    "export": (export, {}),
+}
+
+
+def main() -> None:
+    """Runs `lipsync` (also `python -m lipsync`): prepare, dub or export."""
+    parser = Parser(prog="lipsync", description="Lip-sync with Diff2Lip; train it with the command `lightning`.")
+    commands = parser.add_subcommands()
+    for name, (function, options) in COMMANDS.items():
+        command = Parser(description=function.__doc__.splitlines()[0])
+        command.add_function_arguments(function, skip=set(options), as_positional=True)
+        for option, meaning in options.items():
+            command.add_argument(f"--{option}", required=True, help=meaning)
+        commands.add_subcommand(name, command)
+    arguments = parser.parse_args()
+    function, _ = COMMANDS[arguments.subcommand]
+    report(lambda: function(**vars(arguments[arguments.subcommand])))
+
+
+def report(command: Callable[[], object]) -> None:
+    """Runs a command; a user's mistake becomes one line on stderr and exit code 2."""
+    try:
+        command()
+    except Exception as error:
+        mistake: BaseException | None = error
+        # jsonargparse wraps what a constructor raises.
+        while mistake is not None and not isinstance(mistake, LipsyncError):
+            mistake = mistake.__cause__
+        if mistake is None:
+            raise
+        # From a DataLoader's worker the message arrives with the worker's traceback before it.
+        last = str(mistake).strip().splitlines()[-1].removeprefix("lipsync.errors.LipsyncError: ")
+        print(f"lipsync: {last}", file=sys.stderr)
+        raise SystemExit(2) from None
