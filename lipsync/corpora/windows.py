@@ -15,6 +15,8 @@ from lipsync.errors import LipsyncError
 
 REFERENCE_DISTANCE = 5  # frames between window and reference, where the clip is long enough
 ATTEMPTS = 10
+# A split no larger than this when decoded (bytes a worker) is kept: two seeks in a clip cost as much as 50 frames.
+KEPT = 400 * 2**20
 BAD_SHARE, BAD_AFTER = 0.05, 200  # more unreadable clips than this share, counted from so many reads on, is an error
 
 # Mild changes of colour: added to [0, 1], factor, factor, radians of hue.
@@ -66,6 +68,7 @@ class Windows(Dataset):
         self.ends = np.cumsum(room)
         self.manifest, self.frames, self.seed, self.length = manifest, frames, seed, length
         self.augment, self.jitter = augment, jitter
+        self.kept: dict[str, Tensor] | None = {} if decoded_bytes(manifest, self.rows) <= KEPT else None
         self.reads, self.failures = 0, 0
         self.bad: dict[str, str] = {}
 
@@ -101,7 +104,7 @@ class Windows(Dataset):
             if rng.random() < 0.5:
                 boxes = boxes[:, [0, 1, 3, 2]]
             sample["colour"] = torch.from_numpy(COLOUR_CENTRE + COLOUR_RANGE * rng.uniform(-1, 1, 4)).float()
-        pictures = read_pictures(self.manifest.root, record, [*range(first, first + self.frames), reference])
+        pictures = self._pictures(record, [*range(first, first + self.frames), reference])
         box, reference_box = torch.from_numpy(boxes.astype(np.float32))
         return sample | {
             "frames": pictures[:-1],
@@ -110,6 +113,13 @@ class Windows(Dataset):
             "box": box,
             "reference_box": reference_box,
         }
+
+    def _pictures(self, record: Record, numbers: list[int]) -> Tensor:
+        if self.kept is None:
+            return read_pictures(self.manifest.root, record, numbers)
+        if record.id not in self.kept:
+            self.kept[record.id] = read_pictures(self.manifest.root, record, range(record.frames))
+        return self.kept[record.id][numbers]
 
     def _remember(self, record: Record, error: Exception) -> None:
         self.failures += 1
@@ -122,6 +132,12 @@ class Windows(Dataset):
                 f"{self.failures} of {self.reads} reads from {self.manifest.root} failed, last {record.id} ({reason}): "
                 f"prepare these clips again or delete their json files and the manifest"
             )
+
+
+def decoded_bytes(manifest: Manifest, rows: np.ndarray) -> int:
+    """Size of these clips' decoded pictures."""
+    sides = manifest.column("size")[rows].astype(np.int64)
+    return int((manifest.column("frames")[rows] * sides**2 * 3).sum())
 
 
 def choose_reference(rng: np.random.Generator, clip: int, first: int, frames: int) -> int:
