@@ -4,12 +4,14 @@ import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from lipsync.networks.syncnet_v2 import SyncNetV2
 from lipsync.networks.unet import UNet
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,22 +27,29 @@ def shared() -> Path:
 
 
 @pytest.fixture(scope="session")
-def reference(shared: Path) -> Callable[[str], dict[str, Tensor]]:
-    """Reads the arrays of reference/NAME.npz."""
+def reference(shared: Path) -> Callable[[str], dict[str, Tensor | str]]:
+    """Reads the arrays of reference/NAME.npz; a text stays one."""
 
-    def read(name: str) -> dict[str, Tensor]:
+    def read(name: str) -> dict[str, Tensor | str]:
         with np.load(shared / "reference" / f"{name}.npz", allow_pickle=False) as arrays:
-            return {key: torch.from_numpy(arrays[key]) for key in arrays.files}
+            texts = {key for key in arrays.files if arrays[key].dtype.kind == "U"}
+            return {key: str(arrays[key]) if key in texts else torch.from_numpy(arrays[key]) for key in arrays.files}
 
     return read
 
 
 @pytest.fixture(scope="session")
-def weights(shared: Path) -> Callable[[str], dict[str, Tensor]]:
-    """Rebuilds the parameters that reference/NAME.npz was computed with."""
+def fill(shared: Path) -> ModuleType:
+    """The reference's own fill.py, which draws weights and inputs from their names."""
     spec = importlib.util.spec_from_file_location("fill", shared / "reference" / "fill.py")
-    fill = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(fill)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def weights(shared: Path, fill: ModuleType) -> Callable[[str], dict[str, Tensor]]:
+    """Rebuilds the parameters that reference/NAME.npz was computed with."""
 
     def rebuild(name: str) -> dict[str, Tensor]:
         rows = fill.load_keys(shared / "reference" / f"{name}_keys.json")
@@ -58,6 +67,14 @@ def unet_64(weights: Callable[[str], dict[str, Tensor]]) -> UNet:
     unet = UNet(64, 32, (1, 2, 3, 4), num_res_blocks=1, head_channels=16)
     unet.load_state_dict(weights("tfg_64"))
     return unet.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def syncnet_v2(weights: Callable[[str], dict[str, Tensor]]) -> SyncNetV2:
+    """SyncNet-v2 with the weights of the reference."""
+    syncnet = SyncNetV2()
+    syncnet.load_state_dict(weights("syncnet_v2"))
+    return syncnet.eval().requires_grad_(False)
 
 
 @pytest.fixture(autouse=True)

@@ -19,17 +19,20 @@ COLUMNS = 16  # of the mel that one frame sees
 FPS = 25  # of the training grid
 
 
-def log_mel(waveform: Tensor) -> Tensor:
+def log_mel(waveform: Tensor, padding: str = "zero") -> Tensor:
     """Log-mel spectrogram, computed in float32 on the waveform's device; silence surrounds the waveform.
 
     Args:
         waveform: (B, N) float in [-1, 1] at 16 kHz.
+        padding: What the outermost windows see beyond the ends: "zero", or "reflect", the waveform mirrored, which the
+            librosa before 0.9 that Wav2Lip's own weights were trained with does.
 
     Returns:
         (B, 80, 1 + N // 200); column c is centred on sample 200 c.
     """
     emphasised = _emphasise(F.pad(waveform.float(), (1, 0)))
-    return _columns(F.pad(emphasised, (WINDOW // 2, WINDOW // 2)))
+    mode = {"zero": "constant", "reflect": "reflect"}[padding]
+    return _columns(F.pad(emphasised, (WINDOW // 2, WINDOW // 2), mode=mode))
 
 
 def frame_mel_columns(times: Sequence[Fraction]) -> Tensor:
