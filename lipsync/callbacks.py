@@ -110,9 +110,9 @@ class LastCheckpoint(Checkpoint):
         path.parent.mkdir(parents=True, exist_ok=True)
         if trainer.is_global_zero:
             with whole(path) as beside:
-                trainer.save_checkpoint(beside)
+                trainer.save_checkpoint(beside, weights_only=False)
         else:  # the others take part, and write nothing
-            trainer.save_checkpoint(path)
+            trainer.save_checkpoint(path, weights_only=False)
 
 
 class MetricsFile(Callback):

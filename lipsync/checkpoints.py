@@ -1,14 +1,17 @@
-"""Checkpoints in and out: ours as Lightning wrote them, and safetensors that carry their own configuration."""
+"""Checkpoints in and out: ours, other people's (`originals`), and safetensors that carry their own configuration."""
 
 import json
+import re
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import safetensors
 import torch
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
+from lipsync import originals
 from lipsync.errors import LipsyncError
 from lipsync.files import whole
 
@@ -18,75 +21,267 @@ if TYPE_CHECKING:
     from lipsync.diff2lip import Diff2Lip
     from lipsync.networks.syncnet import SyncNet
 
+SHOWN = 4  # differences named in an error
+# How torch words its refusal of a pickle that asks for more than tensors.
+REFUSAL = re.compile(r"unsupported (global|class|operand)[^,]{,60}", re.IGNORECASE)
 
-def read(path: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
-    """Reads a checkpoint of this project: its state_dict (EMA weights) and its module's constructor arguments.
+
+class Checkpoint(NamedTuple):
+    """What a file holds.
+
+    Attributes:
+        kind: Class that takes it: Diff2Lip, SyncExpert or SyncNetV2.
+        state: Its state_dict, EMA weights where there are any.
+        arguments: Its constructor's arguments.
+        origin: "run" (a `.ckpt` that can be resumed), "export" (safetensors of ours) or "published" (somebody else's).
+        steps: Optimizer steps behind it, where the file says.
+    """
+
+    kind: str
+    state: dict[str, Tensor]
+    arguments: dict
+    origin: str
+    steps: int | None = None
+
+
+def read(path: str | Path) -> Checkpoint:
+    """Reads a checkpoint of this project, or a published one of Diff2Lip, Wav2Lip's SyncNet or SyncNet-v2.
+
+    Nothing in the file is run: a pickle that asks for more than tensors is refused.
 
     Raises:
-        LipsyncError: No such file, or a file that is not a checkpoint of this project.
+        LipsyncError: No such file, or a file that holds no weights of a network known here.
     """
     path = Path(path)
     if not path.is_file():
         raise LipsyncError(f"{path}: no such checkpoint")
     try:
-        if path.suffix == ".safetensors":
-            with safetensors.safe_open(path, "pt") as file:
-                arguments = json.loads(file.metadata()["hyper_parameters"])
-            return load_file(path), arguments
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        return checkpoint["state_dict"], checkpoint["hyper_parameters"]
+        content, metadata = _open(path)
     except Exception as error:  # torch, zipfile, pickle and safetensors each have their own
-        reason = f"{type(error).__name__} {error}".splitlines()[0][:120]
-        raise LipsyncError(f"{path}: not a checkpoint of this project ({reason})") from error
+        raise LipsyncError(f"{path}: not a checkpoint ({_reason(path, error)})") from error
+    try:
+        if "hyper_parameters" in metadata:
+            arguments = json.loads(metadata["hyper_parameters"])
+            return _ours(content, arguments, "export", int(metadata["steps"]) if "steps" in metadata else None)
+        if isinstance(content, dict) and "hyper_parameters" in content:
+            return _ours(content["state_dict"], content["hyper_parameters"], "run", content.get("global_step"))
+        kind, state, arguments = originals.recognise(content)
+    except LipsyncError as error:
+        raise LipsyncError(f"{path}: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise LipsyncError(f"{path}: not a checkpoint of this project ({type(error).__name__} {error})") from error
+    return Checkpoint(kind, state, arguments, "published")
 
 
-def build(module: "type[LightningModule]", path: str | Path) -> "LightningModule":
-    """Builds a module from a checkpoint file with its weights in, ready to use on the CPU.
+def load(path: str | Path, device: str | torch.device = "cpu") -> nn.Module:
+    """Loads a checkpoint, ours or a published one, as the module it belongs to: Diff2Lip, SyncExpert or SyncNetV2.
+
+    Args:
+        path: `.ckpt`, `.safetensors`, `.pt`, `.pth`, `.model`: what counts is what is inside.
+        device: Where to put it.
+
+    Returns:
+        The module with its EMA weights, in eval mode, without gradients.
 
     Raises:
-        LipsyncError: As `read`, or a checkpoint of another module.
+        LipsyncError: As `read`, or keys and shapes that do not fit; it lists what differs.
     """
-    state, arguments = read(path)
-    arguments = {key: value for key, value in arguments.items() if not key.startswith("_")}
+    return build(read(path), path).to(device)
+
+
+def build(checkpoint: Checkpoint, path: str | Path) -> nn.Module:
+    """Builds the module that a checkpoint describes, with its weights in; `path` names it in errors."""
     try:
-        built = module(**arguments)
-        built.load_state_dict(state)
-    except (TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise LipsyncError(f"{path}: not a checkpoint of {module.__name__} ({reason[:120]})") from error
-    return built.eval().requires_grad_(False)
+        module = classes()[checkpoint.kind](**checkpoint.arguments)
+    except TypeError as error:
+        raise LipsyncError(f"{path}: not a checkpoint of {checkpoint.kind} ({error})") from error
+    except LipsyncError as error:
+        hint = "; say what its shapes do not tell with `lipsync convert`" * (checkpoint.origin == "published")
+        raise LipsyncError(f"{path}: {error}{hint}") from error
+    fill(module, checkpoint, path)
+    return module.eval().requires_grad_(False)
 
 
-def load(path: str | Path, device: str | torch.device = "cpu") -> "Diff2Lip":
-    """Loads a Diff2Lip checkpoint, `.ckpt` or `.safetensors`, with its EMA weights; raises LipsyncError as `build`."""
-    from lipsync.diff2lip import Diff2Lip
+def fill(module: nn.Module, checkpoint: Checkpoint, path: str | Path) -> None:
+    """Puts a checkpoint's weights into a module.
 
-    return build(Diff2Lip, path).to(device)
+    Raises:
+        LipsyncError: Keys or shapes differ; it lists them.
+    """
+    if differing := originals.differences(checkpoint.state, module.state_dict()):
+        listed = "; ".join(differing[:SHOWN]) + (f"; and {len(differing) - SHOWN} more" * (len(differing) > SHOWN))
+        raise LipsyncError(f"{path}: does not fit {type(module).__name__} as configured: {listed}")
+    module.load_state_dict(checkpoint.state, strict=False)  # strict but for BatchNorm's counts, as compared above
+
+
+def take_weights(module: "LightningModule", path: str | Path) -> None:
+    """Puts a checkpoint's weights into a module that a config described.
+
+    Raises:
+        LipsyncError: As `fill`; a checkpoint of another module, or one that predicts or crops otherwise.
+    """
+    checkpoint = read(path)
+    if checkpoint.kind != type(module).__name__:
+        raise LipsyncError(f"{path}: holds a {checkpoint.kind}, not a {type(module).__name__}")
+    for name in ("prediction", "crop_rule"):
+        if name in module.hparams and (theirs := checkpoint.arguments[name]) != module.hparams[name]:
+            raise LipsyncError(f"{path}: its {name} is {theirs}, not {module.hparams[name]}: set model.{name}")
+    fill(module, checkpoint, path)
+
+
+def load_diff2lip(path: str | Path, device: str | torch.device = "cpu") -> "Diff2Lip":
+    """Loads a checkpoint that must be of Diff2Lip, as `load` does."""
+    return _of_kind("Diff2Lip", path).to(device)
 
 
 def load_expert(name: str) -> "SyncNet":
-    """Loads a SyncNet by the name of a shipped expert ("synthetic") or by the path of a SyncExpert checkpoint."""
-    from lipsync.expert import SyncExpert
-
+    """Loads a SyncNet by the name of a shipped expert ("synthetic") or by the path of a checkpoint, as `load` does."""
     shipped = resources.files("lipsync.weights") / f"expert_{name}.safetensors"
     if shipped.is_file():
         with resources.as_file(shipped) as path:
-            return build(SyncExpert, path).syncnet
-    return build(SyncExpert, name).syncnet
+            return _of_kind("SyncExpert", path).syncnet
+    return _of_kind("SyncExpert", name).syncnet
+
+
+def classes() -> dict[str, type[nn.Module]]:
+    """The modules a checkpoint may be of, by name."""
+    from lipsync.diff2lip import Diff2Lip
+    from lipsync.expert import SyncExpert
+    from lipsync.networks.syncnet_v2 import SyncNetV2
+
+    return {module.__name__: module for module in (Diff2Lip, SyncExpert, SyncNetV2)}
+
+
+def convert(path: str, out: str | None = None, crop_rule: str | None = None, head_channels: int | None = None) -> None:
+    """Writes anybody's checkpoint as a safetensors file of this project, every key and shape verified.
+
+    Args:
+        path: A published Diff2Lip `.pt`, Wav2Lip's `lipsync_expert.pth`, `syncnet_v2.model`, or a checkpoint of ours.
+        out: The `.safetensors` to write; without, PATH with that ending.
+        crop_rule: How faces were cut out for a Diff2Lip: `tight` unless told otherwise.
+        head_channels: Channels of an attention head, which shapes do not tell: 64 unless told otherwise.
+    """
+    checkpoint = read(path)
+    told = {"crop_rule": crop_rule, "head_channels": head_channels}
+    if checkpoint.kind != "Diff2Lip" and (unfit := [name for name, value in told.items() if value is not None]):
+        raise LipsyncError(f"{path}: holds a {checkpoint.kind}, which has no {' and no '.join(unfit)}")
+    arguments = dict(checkpoint.arguments)
+    if crop_rule is not None:
+        arguments["crop_rule"] = crop_rule
+    if head_channels is not None:
+        arguments["unet"] = arguments["unet"] | {"head_channels": head_channels}
+    checkpoint = checkpoint._replace(arguments=arguments)
+    build(checkpoint, path)
+    out = out or str(Path(path).with_suffix(".safetensors"))
+    if Path(out).exists() and Path(out).samefile(path):
+        raise LipsyncError(f"{path}: would be overwritten: name another file with --out")
+    write(checkpoint, out)
 
 
 def export(checkpoint: str, out: str) -> None:
-    """Writes a checkpoint's EMA weights and configuration as safetensors, half the size and safe to share.
+    """Writes a checkpoint's EMA weights and configuration, half the size and safe to share, with a model card.
 
     Args:
-        checkpoint: A `.ckpt` that `lightning fit` wrote.
-        out: The `.safetensors` to write.
+        checkpoint: A `.ckpt` that `lightning fit` wrote, or any other that `lipsync.load` reads.
+        out: The `.safetensors` to write; or, in the layout that the original's code loads, `.pt`.
     """
-    state, arguments = read(checkpoint)
-    if not out.endswith(".safetensors"):
-        raise LipsyncError(f"{out}: the name of an export ends in .safetensors")
+    found = read(checkpoint)
+    build(found, checkpoint)
+    if Path(out).suffix == ".pt":
+        write_original(found, out)
+    else:
+        write(found, out)
+
+
+def write(checkpoint: Checkpoint, out: str) -> None:
+    """Writes a checkpoint as safetensors that `load` reads, and its model card beside it as `.md`."""
+    _check_place(out, ".safetensors")
+    metadata = {"hyper_parameters": json.dumps(checkpoint.arguments), "module": checkpoint.kind}
+    if checkpoint.steps is not None:
+        metadata["steps"] = str(checkpoint.steps)
+    with whole(out) as beside:
+        save_file({key: value.contiguous() for key, value in checkpoint.state.items()}, beside, metadata)
+    with whole(Path(out).with_suffix(".md")) as beside:
+        beside.write_text(card(checkpoint, Path(out).name))
+    print(out)
+
+
+def write_original(checkpoint: Checkpoint, out: str) -> None:
+    """Writes a checkpoint as the original's code saves it: a bare state_dict under the original's keys."""
+    _check_place(out, ".pt")
+    if problems := originals.obstacles(checkpoint.kind, checkpoint.arguments):
+        raise LipsyncError(f"{out}: the original's code cannot run this network: {'; '.join(problems)}")
+    prefix = {"Diff2Lip": "unet.", "SyncExpert": "syncnet.", "SyncNetV2": ""}[checkpoint.kind]
+    state = {key.removeprefix(prefix): value for key, value in checkpoint.state.items()}
+    with whole(out) as beside:
+        torch.save({"state_dict": state} if checkpoint.kind == "SyncExpert" else state, beside)
+    print(out)
+
+
+def card(checkpoint: Checkpoint, name: str) -> str:
+    """Composes the model card: what it is, how it was made, how to use it, what it must not be used for."""
+    parameters = sum(value.numel() for value in checkpoint.state.values() if value.is_floating_point())
+    use = {
+        "Diff2Lip": f"lipsync dub talk.mp4 speech.wav dubbed.mp4 --checkpoint {name}",
+        "SyncExpert": f"lightning fit --config experiments/base.yaml --model.expert={name}",
+        "SyncNetV2": f"python -c \"import lipsync; judge = lipsync.load('{name}')\"",
+    }[checkpoint.kind]
+    published = checkpoint.origin == "published"
+    origin = "converted from a published checkpoint, whose terms apply" if published else "trained with lipsync"
+    trained = "" if checkpoint.steps is None else f", {checkpoint.steps} steps"
+    return (
+        f"# {name}\n\n{checkpoint.kind}, {parameters:,} parameters; {origin}{trained}.\n\n"
+        f"```json\n{json.dumps(checkpoint.arguments, indent=2)}\n```\n\n## Use\n\n```bash\n{use}\n```\n\n"
+        "## Limits\n\nA face that is made to speak must belong to somebody who agreed to it, and what is shown must be "
+        "called synthetic.\n"
+    )
+
+
+def _open(path: Path) -> tuple[object, dict[str, str]]:
+    """The content of a file, and the metadata of a safetensors one; what it is, its first bytes say."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    if head[8:9] == b"{":
+        with safetensors.safe_open(path, "pt") as file:
+            return load_file(path), file.metadata() or {}
+    return torch.load(path, map_location="cpu", weights_only=True), {}
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """Says in a few words why a file cannot be read."""
+    with path.open("rb") as file:
+        head = file.read(512).lstrip().lower()
+    if not head:
+        return "the file is empty"
+    if head.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "a web page: download the file itself"
+    # torch wraps what it has to say in advice.
+    text = " ".join(str(error).split()).split("from a trusted source.")[-1].split("Check the documentation")[0].strip()
+    if refusal := REFUSAL.search(text):
+        return f"it wants to run code on loading, which is refused: {refusal[0]}"
+    if head.startswith(b"pk"):
+        return f"truncated or damaged: {text[:80]}"
+    return f"{type(error).__name__} {text[:80]}"
+
+
+def _ours(state: object, arguments: dict, origin: str, steps: int | None) -> Checkpoint:
+    kinds = {"unet.": "Diff2Lip", "syncnet.": "SyncExpert", "netcnnlip.": "SyncNetV2"}
+    kind = next((kind for prefix, kind in kinds.items() if any(key.startswith(prefix) for key in state)), None)
+    if kind is None:
+        raise LipsyncError("not a checkpoint of this project (it holds none of its networks)")
+    arguments = {key: value for key, value in arguments.items() if not key.startswith("_")}
+    return Checkpoint(kind, dict(state), arguments, origin, steps)
+
+
+def _of_kind(kind: str, path: str | Path) -> nn.Module:
+    checkpoint = read(path)
+    if checkpoint.kind != kind:
+        raise LipsyncError(f"{path}: holds a {checkpoint.kind}, not a {kind}")
+    return build(checkpoint, path)
+
+
+def _check_place(out: str, suffix: str) -> None:
+    if Path(out).suffix != suffix:
+        raise LipsyncError(f"{out}: the name must end in {suffix}")
     if not Path(out).parent.is_dir():
         raise LipsyncError(f"{out}: there is no folder {Path(out).parent}")
-    with whole(out) as beside:
-        save_file({k: v.contiguous() for k, v in state.items()}, beside, {"hyper_parameters": json.dumps(arguments)})
-    print(out)

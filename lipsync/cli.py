@@ -1,4 +1,4 @@
-"""The two commands: `lightning` (fit, validate, test, predict) and `lipsync` (prepare, dub, export)."""
+"""The two commands: `lightning` (fit, validate, test, predict) and `lipsync` (prepare, dub, convert, export)."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from omegaconf import OmegaConf
 
-from lipsync.checkpoints import export, read
+from lipsync.checkpoints import convert, export, read, take_weights
 from lipsync.corpora.folder import Folder
 from lipsync.corpora.synthetic import Synthetic
 from lipsync.diff2lip import Diff2Lip
@@ -86,11 +86,20 @@ class LipsyncCLI(LightningCLI):
             raise LipsyncError(f"{self.subcommand} needs --ckpt_path: a file, or `last` for the newest run of {wanted}")
         if checkpoint == "last":
             checkpoint = str(newest(Path(wanted)))
-        if checkpoint is not None:
-            read(checkpoint)  # says in one line what is wrong with it, before anything is written
+        self.weights: str | None = None
+        # Reading it says in one line what is wrong with it, before anything is written.
+        if checkpoint is not None and read(checkpoint).origin != "run":
+            if self.subcommand == "fit":
+                raise LipsyncError(f"{checkpoint}: weights alone, no run to resume: start with --model.init_from=FILE")
+            self.weights, checkpoint = checkpoint, None
         # Loggers and callbacks were given places inside the folder as it was first named.
         relocate(config, wanted, str(run_folder(Path(wanted), checkpoint, self.subcommand)))
         config.ckpt_path = checkpoint
+
+    def instantiate_classes(self) -> None:
+        super().instantiate_classes()
+        if self.weights is not None:
+            take_weights(self.model, self.weights)
 
     def after_fit(self) -> None:
         if self.config[self.subcommand].test_after_fit:
@@ -163,12 +172,13 @@ def fit_main() -> None:
 COMMANDS = {
     "prepare": (prepare, {"out": "Folder of the corpus to write, data/NAME"}),
     "dub": (dub, {"checkpoint": "A trained Diff2Lip, .ckpt or .safetensors"}),
+    "convert": (convert, {}),
     "export": (export, {}),
 }
 
 
 def main() -> None:
-    """Runs `lipsync` (also `python -m lipsync`): prepare, dub or export."""
+    """Runs `lipsync` (also `python -m lipsync`): prepare, dub, convert or export."""
     parser = Parser(prog="lipsync", description="Lip-sync with Diff2Lip; train it with the command `lightning`.")
     commands = parser.add_subcommands()
     for name, (function, options) in COMMANDS.items():

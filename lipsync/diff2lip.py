@@ -17,7 +17,7 @@ from lipsync.metrics.opening import MouthMeter, OpeningCorrelation
 from lipsync.metrics.quality import PaintedQuality
 from lipsync.networks.unet import UNet
 from lipsync.randomness import integers, normal, uniform
-from lipsync.samplers import ddim
+from lipsync.samplers import Denoiser, guided, named
 
 # Weights of eq. 9, as its authors gave them; the variational term is the hybrid loss's, 0.001 * T = 1 at T = 1000.
 PAPER_WEIGHTS = {"simple": 1.0, "vb": 1.0, "l2": 1.0, "sync": 0.1}
@@ -42,9 +42,10 @@ class Diff2Lip(LightningModule):
         warmup: Steps over which the learning rate rises.
         decay: Share of the run, at its end, over which the learning rate falls to zero.
         seed: Together with a sample's index it decides t, noise and dropout.
-        crop_rule: How faces were cut out for training; dubbing does the same.
-        spacing: Which time steps DDIM visits: `leading` (the paper's 0, 40, ..., 960) or `trailing` (for few steps).
+        crop_rule: How faces are cut out (`corpora.crop`): `square`, `tight` or `voxceleb2`; dubbing does the same.
+        spacing: Which time steps samplers visit: `leading` (the paper's 0, 40, ..., 960) or `trailing` (for few steps).
         sampling_steps: Numbers of DDIM steps that testing compares; the first is the one reported.
+        init_from: Checkpoint whose weights training starts from, ours or a published one; its network must be this one.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Diff2Lip(LightningModule):
         crop_rule: str = "square",
         spacing: str = "leading",
         sampling_steps: tuple[int, ...] = (25,),
+        init_from: str | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
@@ -83,8 +85,15 @@ class Diff2Lip(LightningModule):
         self.register_buffer("mask", mask(size), persistent=False)
 
     def setup(self, stage: str) -> None:
-        """Reads the expert, which only training needs; its file is asked for nowhere else."""
-        if stage == "fit" and self.loss_weights["sync"] > 0:
+        """Reads the weights to start from and the expert, which only training needs; no other stage asks for them."""
+        stored = getattr(getattr(self.trainer, "datamodule", None), "crop_rule", self.crop_rule)
+        if stored != self.crop_rule:
+            raise LipsyncError(f"the model's crop_rule is {self.crop_rule}, the data's {stored}: set data.crop_rule")
+        if stage != "fit":
+            return
+        if self.hparams.init_from is not None and self.trainer.ckpt_path is None:  # a resumed run has its own
+            checkpoints.take_weights(self, self.hparams.init_from)
+        if self.loss_weights["sync"] > 0:
             if self.hparams.expert is None:
                 rank_zero_info("No expert: L_sync is off. Train one on this corpus with experiments/syncnet.yaml.")
             else:
@@ -182,39 +191,70 @@ class Diff2Lip(LightningModule):
 
     def dub_clips(self, batch: dict[str, Tensor], mels: str, steps: int) -> Tensor:
         """Generates clips (B, N, 3, S, S) of a batch of pairs for the sound named by `mels`."""
-        frames, reference = batch["frames"], batch["reference"]
-        video = torch.zeros(1, dtype=torch.int64, device=self.device)
-        noise = normal(self.hparams.seed, "sampling", video, frames.shape[2:])
         clips = [
-            self.generate(clip, still.expand_as(clip), sound, noise, steps)
-            for clip, still, sound in zip(frames, reference, batch[mels], strict=True)
+            self.generate(clip, still, sound, steps=steps)
+            for clip, still, sound in zip(batch["frames"], batch["reference"], batch[mels], strict=True)
         ]
         return torch.stack(clips)
 
     @torch.no_grad()
-    def generate(self, frames: Tensor, reference: Tensor, frame_mels: Tensor, noise: Tensor, steps: int = 8) -> Tensor:
-        """Repaints frames by DDIM (Sec. 3.3).
+    def generate(
+        self,
+        frames: Tensor,
+        reference: Tensor,
+        frame_mels: Tensor,
+        noise: Tensor | None = None,
+        steps: int | None = None,
+        sampler: str = "ddim",
+        guidance: float = 1.0,
+    ) -> Tensor:
+        """Repaints frames (Sec. 3.3).
 
         Args:
             frames: (N, 3, S, S) in [-1, 1]; only their upper half is looked at.
             reference: (1 or N, 3, S, S), another moment of the same person.
             frame_mels: (N, 80, 16), each frame's mel.
-            noise: (1, 3, S, S), one map for a whole video: x_T and the lower half of `masked` alike.
-            steps: DDIM steps.
+            noise: (1, 3, S, S), one map for a whole video: x_T and the lower half of `masked` alike. None: the seed's.
+            steps: Sampling steps; None: the first of `sampling_steps`.
+            sampler: Name of one of `samplers`.
+            guidance: How far the sound's influence is overstated; 1 is as trained.
 
         Returns:
             (N, 3, S, S) in [-1, 1]; the upper half is that of `frames`.
+
+        Raises:
+            LipsyncError: No such sampler.
         """
+        noise = self.noise("sampling", 0) if noise is None else noise
         reference, noise = reference.expand_as(frames), noise.expand_as(frames)
         masked = torch.where(self.mask > 0, noise, frames)
-        audio = self.unet.embed_audio(frame_mels)
 
-        def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-            output = self.unet.denoise(x_t, t, masked, reference, audio)[:, :3]
-            return self.diffusion.x_0(output, x_t, t, self.prediction)
+        def hearing(mels: Tensor) -> Denoiser:
+            audio = self.unet.embed_audio(mels)
 
-        painted = ddim(denoise, noise, self.diffusion, steps, spacing=self.hparams.spacing)
+            def denoise(x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+                output, interpolation = self.unet.denoise(x_t, t, masked, reference, audio).chunk(2, dim=1)
+                return self.diffusion.x_0(output, x_t, t, self.prediction), interpolation
+
+            return denoise
+
+        denoise = hearing(frame_mels)
+        if guidance != 1:
+            denoise = guided(denoise, hearing(torch.zeros_like(frame_mels)), guidance)
+        painted = named(sampler)(
+            denoise,
+            noise,
+            self.diffusion,
+            steps or self.hparams.sampling_steps[0],
+            spacing=self.hparams.spacing,
+            draw=lambda place: self.noise("sampler", place),
+        )
         return torch.where(self.mask > 0, painted.clamp(-1, 1), frames)
+
+    def noise(self, stream: str, place: int) -> Tensor:
+        """Draws a map (1, 3, S, S) that is the same for all frames, so that what it paints does not flicker."""
+        index = torch.tensor([place], device=self.device)
+        return normal(self.hparams.seed, stream, index, (3, self.size, self.size))
 
     def configure_optimizers(self) -> dict:
         weights = self.unet.parameters()

@@ -172,7 +172,7 @@ class Diffusion:
             prediction: One of `PREDICTIONS`.
         """
         if prediction == "x_0":
-            return output.to(_at_least_float32(output))
+            return output.to(at_least_float32(output))
         if prediction == "v":
             return self._at("sqrt_alpha_bar", t, x_t) * x_t - self._at("sqrt_one_minus_alpha_bar", t, x_t) * output
         if prediction == "eps":  # eq. 15 and Diff2Lip's Sec. 3.2
@@ -191,7 +191,7 @@ class Diffusion:
 
     def log_variance(self, interpolation: Tensor, t: Tensor) -> Tensor:
         """Returns the model's log variance for an interpolation in [-1, 1], not clamped (Improved, eq. 15)."""
-        share = (interpolation.to(_at_least_float32(interpolation)) + 1) / 2
+        share = (interpolation.to(at_least_float32(interpolation)) + 1) / 2
         upper = self._at("log_beta", t, share)
         return share * upper + (1 - share) * self._at("posterior_log_variance", t, share)
 
@@ -221,7 +221,7 @@ class Diffusion:
         Returns:
             (N,), in bits per dimension.
         """
-        x_0 = x_0.to(_at_least_float32(x_0))
+        x_0 = x_0.to(at_least_float32(x_0))
         estimate = self.x_0(output, x_t, t, prediction)
         mean = self.posterior_mean(estimate.clamp(-1, 1) if clip else estimate, x_t, t)
         log_variance = self.log_variance(interpolation, t)
@@ -232,8 +232,9 @@ class Diffusion:
         return (nats * mask).mean(dim=(1, 2, 3)) / math.log(2)
 
     def _at(self, name: str, t: Tensor, like: Tensor) -> Tensor:
-        return self.gather(name, t, _at_least_float32(like)).view(-1, 1, 1, 1)
+        return self.gather(name, t, at_least_float32(like)).view(-1, 1, 1, 1)
 
 
-def _at_least_float32(x: Tensor) -> torch.dtype:
+def at_least_float32(x: Tensor) -> torch.dtype:
+    """Returns the precision that arithmetic on x takes: float32, or float64 where x has it."""
     return torch.promote_types(x.dtype, torch.float32)

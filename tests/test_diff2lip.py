@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from lipsync import Diff2Lip, LipsyncError, load
+from lipsync.checkpoints import Checkpoint, write
 from lipsync.expert import FrozenExpert
 from lipsync.networks.syncnet import SyncNet
 
@@ -188,6 +190,64 @@ def test_generate_paints_what_the_network_knows_and_keeps_the_rest() -> None:
     assert torch.equal(painted[:, :, :16], frames[:, :, :16])
     # One map: x_T is the noise that `masked` shows.
     assert torch.equal(model.unet.masked[:, :, 16:], noise[:, :, 16:].expand(5, -1, -1, -1))
+
+
+def test_generate_needs_nothing_but_tensors() -> None:
+    batch, model = windows(), tiny(sampling_steps=(4,), prediction="x_0")
+    frames, reference, mels = batch["frames"][0], batch["reference"][0], batch["frame_mels"][0]
+    for parameter in model.unet.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    painted = model.generate(frames, reference, mels)
+    assert painted.shape == frames.shape
+    assert torch.equal(painted, model.generate(frames, reference, mels, model.noise("sampling", 0), steps=4))
+    for how in ({"steps": 2}, {"guidance": 3.0}, {"sampler": "ddpm"}, {"sampler": "dpmpp_2m"}):
+        other = model.generate(frames, reference, mels, **how)
+        assert torch.equal(other, model.generate(frames, reference, mels, **how))
+        assert (other - painted)[:, :, 16:].abs().max() > 1e-5
+        assert torch.equal(other[:, :, :16], frames[:, :, :16])
+    # A frame is painted alike, whatever stands beside it in a batch.
+    for sampler in ("ddim", "ddpm", "dpmpp_2m"):
+        alone = model.generate(frames[3:4], reference, mels[3:4], sampler=sampler)
+        together = model.generate(frames, reference, mels, sampler=sampler)[3:4]
+        torch.testing.assert_close(alone, together, atol=1e-4, rtol=0)
+    with pytest.raises(LipsyncError, match=r"euler.*ddim, ddpm, dpmpp_2m"):
+        model.generate(frames, reference, mels, sampler="euler")
+
+
+def test_guidance_overstates_the_sound() -> None:
+    """A network that paints the mean of the mel it hears: silence, which training shows it, is 0."""
+    batch, model = windows(), tiny(prediction="x_0")
+    model.unet = Oracle(lambda x_t, t: 0.1 * model.unet.mels.mean(dim=(1, 2))[:, None, None, None].expand_as(x_t))
+    mels = torch.full((5, 80, 16), 2.0)
+    for guidance in (0.0, 1.0, 3.0):
+        painted = model.generate(batch["frames"][0], batch["reference"][0], mels, guidance=guidance)
+        torch.testing.assert_close(painted[:, :, 16:], torch.full((5, 3, 16, 32), 0.2 * guidance), atol=1e-5, rtol=0)
+
+
+def test_weights_to_start_from_are_read_for_fit_only(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    start, model = tiny(), tiny(init_from=str(tmp_path / "start.safetensors"), loss_weights={"sync": 0.0})
+    model.trainer = SimpleNamespace(ckpt_path=None)
+    with pytest.raises(LipsyncError, match="no such checkpoint"):
+        model.setup("fit")
+    model.setup("test")
+    start_from = Checkpoint("Diff2Lip", start.state_dict(), dict(start.hparams), "export")
+    write(start_from, str(tmp_path / "start.safetensors"))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.trainer.ckpt_path = "last.ckpt"  # a resumed run has its own weights
+    model.setup("fit")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    model.trainer.ckpt_path = None
+    model.setup("fit")
+    assert all(torch.equal(tensor, start.state_dict()[name]) for name, tensor in model.state_dict().items())
+    assert not all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_the_data_must_be_cut_as_the_model_expects() -> None:
+    model = tiny(crop_rule="tight", loss_weights={"sync": 0.0})
+    model.trainer = SimpleNamespace(ckpt_path=None, datamodule=SimpleNamespace(crop_rule="square"))
+    with pytest.raises(LipsyncError, match="crop_rule is tight, the data's square"):
+        model.setup("fit")
 
 
 def test_a_checkpoint_loads_without_arguments(tmp_path: Path) -> None:

@@ -91,7 +91,6 @@ def test_fit_leaves_a_whole_run_folder(tmp_path: Path, corpus: Path, capsys) -> 
     assert json.loads((run / "metrics.json").read_text()) == metrics
 
 
-
 def test_a_resumed_run_is_bitwise_the_uninterrupted_one(tmp_path: Path, corpus: Path) -> None:
     # The learning rate's fall depends on max_steps; without it four steps are the first four of six.
     quick = ("--model.decay=0", "--test_after_fit=false", "--model.expert=null")

@@ -1,6 +1,8 @@
-"""DDIM against the original's trajectories and against the exact answer for Gaussian data."""
+"""Samplers against the original's trajectories and against the exact answers for Gaussian data."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch import Tensor
 
 from lipsync.corpora.crop import mask
 from lipsync.diffusion import Diffusion
-from lipsync.samplers import ddim, ddim_step
+from lipsync.samplers import Denoiser, ddim, ddim_step, ddpm, ddpm_step, dpmpp_2m, guided
 
 
 def test_single_steps(reference):
@@ -18,6 +20,8 @@ def test_single_steps(reference):
     for eta, noise in ((0.0, None), (1.0, numbers["step_noise"])):
         step = ddim_step(estimate, x_t, t, diffusion, eta, noise)
         torch.testing.assert_close(step, numbers[f"ddim_eta{eta:.0f}"], atol=1e-4, rtol=0)
+    step = ddpm_step(estimate, numbers["model_output"][:, 3:], x_t, t, diffusion, numbers["step_noise"])
+    torch.testing.assert_close(step, numbers["p_sample"], atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("clip", [True, False])
@@ -27,9 +31,9 @@ def test_toy_trajectory(reference, clip):
 
     def denoise(x_t: Tensor, t: Tensor) -> Tensor:
         eps = torch.tanh(0.7 * x_t) + 0.1 * torch.sin(0.01 * t.view(-1, 1, 1, 1))
-        return diffusion.x_0(eps, x_t, t)
+        return diffusion.x_0(eps, x_t, t), None
 
-    final = ddim(denoise, numbers["toy_x_T"], diffusion, clip=clip, callback=lambda *state: states.append(state))
+    final = ddim(denoise, numbers["toy_x_T"], diffusion, clip=clip, watch=lambda *state: states.append(state))
     assert [place for place, _, _ in states] == list(range(25))
     if clip:
         trajectory = torch.stack([x_t for _, _, x_t in states])
@@ -56,9 +60,9 @@ def test_network_trajectory(unet_64, reference, clip):
         output = unet_64.denoise(x_t, t, masked, references, audio)
         told.append(t[0].item())
         outputs.append(output)
-        return diffusion.x_0(output[:, :3], x_t, t)
+        return diffusion.x_0(output[:, :3], x_t, t), output[:, 3:]
 
-    final = ddim(denoise, x_T, diffusion, clip=clip, callback=lambda *state: states.append(state))
+    final = ddim(denoise, x_T, diffusion, clip=clip, watch=lambda *state: states.append(state))
     assert told == numbers["timestep_map"].flip(0).tolist()
     if not clip:
         torch.testing.assert_close(final, numbers["final_noclip"], atol=5e-3, rtol=0)
@@ -79,41 +83,86 @@ def test_network_trajectory(unet_64, reference, clip):
 MEAN, STD = 0.3, 0.5
 
 
-def gaussian(diffusion: Diffusion):
+def gaussian(diffusion: Diffusion) -> Denoiser:
     """The exact denoiser E[x_0 | x_t] for pixels drawn from N(MEAN, STD^2)."""
 
-    def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-        alpha_bar = diffusion.gather("alpha_bar", t).view(-1, 1, 1, 1)
+    def denoise(x_t: Tensor, t: Tensor) -> tuple[Tensor, None]:
+        alpha_bar = diffusion.gather("alpha_bar", t, x_t.dtype).view(-1, 1, 1, 1)
         gain = alpha_bar.sqrt() * STD**2 / (alpha_bar * STD**2 + 1 - alpha_bar)
-        return MEAN + gain * (x_t - alpha_bar.sqrt() * MEAN)
+        return MEAN + gain * (x_t - alpha_bar.sqrt() * MEAN), None
 
     return denoise
 
 
-def test_gaussian_data_deterministic():
-    diffusion, x_T = Diffusion(), torch.randn(2, 3, 8, 8)
-    sample = ddim(gaussian(diffusion), x_T, diffusion, steps=1000, clip=False)
-    # The ODE carries quantiles: x_0 = m + s (x_T - a m) / sqrt(a^2 s^2 + 1 - a^2).
-    alpha_bar = diffusion.tables["alpha_bar"][-1].item()
-    spread = math.sqrt(alpha_bar * STD**2 + 1 - alpha_bar)
-    exact = MEAN + STD * (x_T - math.sqrt(alpha_bar) * MEAN) / spread
-    torch.testing.assert_close(sample, exact, atol=0.01, rtol=0)
+def quantile(z: Tensor, alpha_bar: float) -> Tensor:
+    """Where the probability flow carries the z-th quantile: x = a m + sqrt(a^2 s^2 + 1 - a^2) z."""
+    return math.sqrt(alpha_bar) * MEAN + math.sqrt(alpha_bar * STD**2 + 1 - alpha_bar) * z
 
 
-def test_gaussian_data_stochastic():
+def error(sampler: Callable[..., Tensor], steps: int) -> float:
+    """Largest error of a deterministic sampler that starts on the exact flow, in float64."""
+    diffusion = Diffusion()
+    z = torch.linspace(-2, 2, 12, dtype=torch.float64).view(1, 3, 2, 2)
+    last = diffusion.respaced(steps).original[-1]
+    x_T = quantile(z, diffusion.tables["alpha_bar"][last].item())
+    return (sampler(gaussian(diffusion), x_T, diffusion, steps, clip=False) - quantile(z, 1.0)).abs().max().item()
+
+
+@pytest.mark.parametrize(("sampler", "order"), [(ddim, 1), (dpmpp_2m, 2)])
+def test_order_of_convergence(sampler: Callable[..., Tensor], order: int) -> None:
+    coarse, fine = error(sampler, 125), error(sampler, 250)
+    assert math.log2(coarse / fine) == pytest.approx(order, abs=0.25)
+
+
+def test_second_order_needs_fewer_steps() -> None:
+    assert error(dpmpp_2m, 25) < error(ddim, 100)
+
+
+@pytest.mark.parametrize("sampler", [partial(ddim, eta=1.0), ddpm])
+def test_stochastic_samplers_draw_from_the_data(sampler: Callable[..., Tensor]) -> None:
     diffusion = Diffusion()
     x_T = torch.randn(32, 3, 16, 16)
-    draw = torch.Generator().manual_seed(1)
-    sample = ddim(gaussian(diffusion), x_T, diffusion, steps=1000, eta=1.0, clip=False, generator=draw)
-    assert sample.mean() == pytest.approx(MEAN, abs=0.01)
-    assert sample.std() == pytest.approx(STD, abs=0.01)
-    # It forgets the noise it came from; the deterministic sampler does not.
-    assert torch.corrcoef(torch.stack([sample.flatten(), x_T.flatten()]))[0, 1].abs() < 0.03
-    again = torch.Generator().manual_seed(1)
-    assert torch.equal(sample, ddim(gaussian(diffusion), x_T, diffusion, 1000, 1.0, False, generator=again))
+
+    def sample() -> Tensor:
+        generator = torch.Generator().manual_seed(1)
+
+        def draw(place: int) -> Tensor:
+            return torch.empty_like(x_T).normal_(generator=generator)
+
+        return sampler(gaussian(diffusion), x_T, diffusion, steps=1000, clip=False, draw=draw)
+
+    drawn = sample()
+    assert drawn.mean() == pytest.approx(MEAN, abs=0.01)
+    assert drawn.std() == pytest.approx(STD, abs=0.01)
+    # They forget the noise they came from; a deterministic sampler does not.
+    assert torch.corrcoef(torch.stack([drawn.flatten(), x_T.flatten()]))[0, 1].abs() < 0.03
+    assert torch.equal(drawn, sample())
 
 
-def test_one_step_is_the_estimate():
+@pytest.mark.parametrize("sampler", [partial(ddim, eta=1.0), ddpm])
+def test_noise_of_a_step_is_asked_for_by_its_place(sampler: Callable[..., Tensor]) -> None:
+    diffusion, x_T, asked = Diffusion(), torch.randn(2, 3, 4, 4), []
+
+    def draw(place: int) -> Tensor:
+        asked.append(place)
+        return torch.zeros(1, 3, 4, 4)  # one map serves all frames
+
+    assert sampler(gaussian(diffusion), x_T, diffusion, steps=10, draw=draw).shape == x_T.shape
+    assert asked == list(range(10))
+
+
+@pytest.mark.parametrize("sampler", [ddim, ddpm, dpmpp_2m])
+def test_one_step_is_the_estimate(sampler: Callable[..., Tensor]) -> None:
     diffusion, x_T = Diffusion(), torch.randn(2, 3, 4, 4)
-    sample = ddim(lambda x_t, t: 2 * torch.tanh(x_t), x_T, diffusion, steps=1)
+    sample = sampler(lambda x_t, t: (2 * torch.tanh(x_t), None), x_T, diffusion, steps=1)
     torch.testing.assert_close(sample, (2 * torch.tanh(x_T)).clamp(-1, 1))
+
+
+def test_guidance_overstates_the_sound() -> None:
+    variance = torch.ones(1)
+    heard, silent = (lambda x_t, t: (x_t + 1, variance)), (lambda x_t, t: (x_t, None))
+    x_t, t = torch.zeros(2, 3, 4, 4), torch.zeros(2, dtype=torch.int64)
+    for guidance in (0.0, 1.0, 3.0):
+        estimate, kept = guided(heard, silent, guidance)(x_t, t)
+        torch.testing.assert_close(estimate, torch.full_like(x_t, guidance))
+        assert kept is variance

@@ -1,4 +1,4 @@
-"""The one crop of training and dubbing: boxes from landmarks, and the stretched, antialiased square inside a box.
+"""The one crop of training and dubbing: boxes by rule, and the stretched, antialiased square inside a box.
 
 A box is (y0, y1, x0, x1) in continuous pixels, (0, 0) being the top-left corner of the top-left pixel; x0 > x1 mirrors.
 """
@@ -10,7 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lipsync.errors import LipsyncError
+
 MARGIN = 1.4  # side of a stored track over the side of its crop box
+RULES = ("square", "tight", "voxceleb2")
+# Edges y0, y1, x0, x1 of `tight` from the square box's centre, the nose base, in halves of its side: hairline to chin.
+TIGHT = (-1.05, 0.78, -0.8, 0.8)
+# Of the picture, what the original cuts off VoxCeleb2's pictures: bottom, and left and right each.
+VOXCELEB2_BOTTOM, VOXCELEB2_SIDE = 2.36 / 8, 1.8 / 8
 
 
 def crop(images: Tensor, boxes: Tensor, size: int, oversample: int = 1) -> Tensor:
@@ -64,6 +71,33 @@ def square_boxes(
     half = torch.maximum(1.1 * down, 1.85 * up)
     x, y = smooth(nose_base, sigma=0.12 * fps).unbind(1)
     return torch.stack([y - half, y + half, x - half, x + half], dim=1).float()
+
+
+def rule_boxes(rule: str, square: Tensor, height: int, width: int) -> Tensor:
+    """Turns boxes of the rule `square` into another rule's.
+
+    Args:
+        rule: `square`; `tight`, from hairline to chin, like the detector's boxes that the official weights saw; or
+            `voxceleb2`, always the same part of the picture.
+        square: (T, 4).
+        height, width: Of the picture, which `voxceleb2` alone looks at.
+
+    Returns:
+        (T, 4), not square in general.
+
+    Raises:
+        LipsyncError: No such rule.
+    """
+    if rule == "square":
+        return square
+    if rule == "tight":
+        centres, halves = (square[:, ::2] + square[:, 1::2]) / 2, (square[:, 1::2] - square[:, ::2]) / 2
+        edges = square.new_tensor(TIGHT).view(2, 2)
+        return (centres[:, :, None] + halves[:, :, None] * edges).flatten(1)
+    if rule == "voxceleb2":
+        side, bottom = int(VOXCELEB2_SIDE * width), int(VOXCELEB2_BOTTOM * height)
+        return square.new_tensor([0, height - bottom, side, width - side]).expand(len(square), 4)
+    raise LipsyncError(f"crop_rule: {rule!r} is none of {', '.join(RULES)}")
 
 
 def smooth(points: Tensor, sigma: float) -> Tensor:

@@ -8,12 +8,13 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
-from lipsync.corpora.crop import crop
+from lipsync.corpora.crop import RULES, crop, rule_boxes
 from lipsync.corpora.mel import window_mels
 from lipsync.corpora.pairs import Pairs
 from lipsync.corpora.records import load_manifest
 from lipsync.corpora.sampler import EndlessSampler
 from lipsync.corpora.windows import Windows
+from lipsync.errors import LipsyncError
 
 OVERSAMPLE = 2  # of the crop: tracks are up to a few times as large as the network's pictures
 
@@ -36,6 +37,7 @@ class Corpus(LightningDataModule):
         val_windows: fixed windows that validation looks at.
         pair_frames: N, frames of the clips that testing dubs.
         pair_clips: how many clips testing dubs at most.
+        crop_rule: how faces are cut out of the stored tracks (`corpora.crop`).
     """
 
     def __init__(
@@ -51,14 +53,21 @@ class Corpus(LightningDataModule):
         val_windows: int = 96,
         pair_frames: int = 50,
         pair_clips: int = 100,
+        crop_rule: str = "square",
     ) -> None:
         super().__init__()
         self.root, self.size, self.frames, self.batch_size, self.seed = Path(root), size, frames, batch_size, seed
         self.workers, self.augment, self.jitter, self.val_windows = workers, augment, jitter, val_windows
-        self.pair_frames, self.pair_clips = pair_frames, pair_clips
+        self.pair_frames, self.pair_clips, self.crop_rule = pair_frames, pair_clips, crop_rule
+        if crop_rule not in RULES:
+            raise LipsyncError(f"crop_rule: {crop_rule!r} is none of {', '.join(RULES)}")
 
     def setup(self, stage: str) -> None:
         self.manifest = load_manifest(self.root)
+        stored = {*self.manifest.column("crop_rule")}
+        # A stored track holds more of the face than its square: `tight` lies inside, too.
+        if stored != {"square" if self.crop_rule == "tight" else self.crop_rule}:
+            raise LipsyncError(f"{self.root} was cut by the rule {', '.join(sorted(stored))}, not {self.crop_rule}")
         if stage in ("fit", "validate"):
             self.val = Windows(self.manifest, "val", self.frames, self.seed, length=self.val_windows)
         if stage == "fit":
@@ -142,7 +151,9 @@ class Corpus(LightningDataModule):
 
     def _squares(self, pictures: Tensor, boxes: Tensor) -> Tensor:
         """(B, N, 3, D, D) uint8 and one box (B, 4) for all N -> (B, N, 3, S, S) in [0, 1]."""
-        batch, count = pictures.shape[:2]
+        batch, count, _, height, width = pictures.shape
+        if self.crop_rule == "tight":
+            boxes = rule_boxes(self.crop_rule, boxes, height, width)
         squares = crop(pictures.flatten(0, 1), boxes.repeat_interleave(count, dim=0), self.size, OVERSAMPLE)
         return squares.unflatten(0, (batch, count)) / 255
 

@@ -14,7 +14,8 @@ class Synthetic(Corpus):
         seconds: per clip.
         corpus_seed: decides the corpus; `seed` decides what is drawn from it.
         track_size: side of the stored squares in pixels.
-        size, frames, batch_size, seed, workers, augment, jitter, val_windows, pair_frames, pair_clips: as for `Corpus`.
+        size, frames, batch_size, seed, workers, augment, jitter, val_windows: as for `Corpus`.
+        pair_frames, pair_clips, crop_rule: as for `Corpus`.
     """
 
     def __init__(
@@ -35,9 +36,21 @@ class Synthetic(Corpus):
         val_windows: int = 96,
         pair_frames: int = 50,
         pair_clips: int = 100,
+        crop_rule: str = "square",
     ) -> None:
         super().__init__(
-            root, size, frames, batch_size, seed, workers, augment, jitter, val_windows, pair_frames, pair_clips
+            root,
+            size,
+            frames,
+            batch_size,
+            seed,
+            workers,
+            augment,
+            jitter,
+            val_windows,
+            pair_frames,
+            pair_clips,
+            crop_rule,
         )
         self.recipe = {"speakers": speakers, "clips": clips, "seconds": seconds, "seed": corpus_seed}
         self.track_size = track_size

@@ -3,19 +3,21 @@
 import tempfile
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from rich.console import Console
 from rich.progress import Progress
+from torch import Tensor
 
-from lipsync import checkpoints
+from lipsync import checkpoints, samplers
 from lipsync.container import open_media
 from lipsync.device import choose_device
 from lipsync.dubbing.composite import composite
-from lipsync.dubbing.generate import Model, generate
+from lipsync.dubbing.generate import generate
 from lipsync.dubbing.read import PlaneFrame, read_format, read_planes
 from lipsync.dubbing.track import plan
 from lipsync.dubbing.write import CONTAINERS, write
@@ -35,8 +37,26 @@ class DubReport(NamedTuple):
     seconds: float
 
 
+class Model(Protocol):
+    """What paints: `lipsync.diff2lip.Diff2Lip`."""
+
+    size: int
+    crop_rule: str
+
+    def generate(self, frames: Tensor, reference: Tensor, frame_mels: Tensor, **how: object) -> Tensor:
+        """Repaints the lower half of (N, 3, S, S) frames."""
+
+
 def dub(
-    video: str, audio: str, out: str, checkpoint: str, steps: int = 8, seed: int = 0, device: str = "auto"
+    video: str,
+    audio: str,
+    out: str,
+    checkpoint: str,
+    steps: int | None = None,
+    sampler: str = "ddim",
+    guidance: float = 1.0,
+    seed: int = 0,
+    device: str = "auto",
 ) -> DubReport:
     """Dubs a video: the most prominent face speaks the new sound; all else stays as it is.
 
@@ -44,8 +64,10 @@ def dub(
         video: Any video with a face; as long as the sound, or it is cut, or the sound is.
         audio: Any file with sound; it begins with the first frame.
         out: The .mp4, .mkv or .mov to write.
-        checkpoint: A trained Diff2Lip, `.ckpt` or `.safetensors`.
-        steps: Sampling steps.
+        checkpoint: A trained Diff2Lip: a `.ckpt` or `.safetensors` of ours, or the official `.pt`.
+        steps: Sampling steps; without, the checkpoint's own number.
+        sampler: ddim, ddpm or dpmpp_2m.
+        guidance: How far the sound's influence is overstated; 1 is as trained.
         seed: Of the noise, which is one map for the whole video.
         device: Where to compute: cpu, cuda, ... or auto.
 
@@ -53,9 +75,11 @@ def dub(
         LipsyncError: An input that is missing or is not what it should be, no face, or no place for `out`.
     """
     check(video, audio, out)
+    samplers.named(sampler)
     device = choose_device(device)
-    model = checkpoints.load(checkpoint, device)
-    return dub_with(model, FaceFinder(device), video, audio, out, steps, seed, device)
+    model = checkpoints.load_diff2lip(checkpoint, device)
+    how = {"steps": steps, "sampler": sampler, "guidance": guidance}
+    return dub_with(model, FaceFinder(device), video, audio, out, seed, device, **how)
 
 
 def dub_with(
@@ -64,15 +88,14 @@ def dub_with(
     video: str,
     audio: str,
     out: str,
-    steps: int = 8,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    **how: object,
 ) -> DubReport:
-    """Dubs with a model and a face finder at hand; else as `dub`."""
-    if model.crop_rule != "square":
-        raise LipsyncError(f"the checkpoint's crop rule is {model.crop_rule!r}; dubbing knows square only")
+    """Dubs with a model and a face finder at hand; `how` are the model's own options; else as `dub`."""
     source = read_format(video)
     noise = normal(seed, "sampling", torch.zeros(1, dtype=torch.int64), (3, model.size, model.size)).to(device)
+    paint = partial(model.generate, noise=noise, **how)
     with tempfile.TemporaryDirectory() as folder, Progress(console=Console(stderr=True), transient=True) as progress:
         decode_to_wav(audio, f"{folder}/sound.wav")
         sound = map_wav(f"{folder}/sound.wav")
@@ -83,12 +106,12 @@ def dub_with(
             heard = takewhile(lambda frame: frame.time < seconds, read_planes(video, source))
             return progress.track(heard, total=total, description=title)
 
-        planned = plan(frames("Finding faces", source.frames), source, finder)
+        planned = plan(frames("Finding faces", source.frames), source, finder, model.crop_rule)
         total, painted = len(planned.tracks), int((planned.tracks >= 0).sum())
         if not painted:
             raise LipsyncError(f"{video}: no face in any of its {total} frames")
 
-        chunks = generate(frames("Dubbing", total), planned, video, source, sound, model, noise, steps)
+        chunks = generate(frames("Dubbing", total), planned, video, source, sound, paint, model.size, device)
         seconds = write(out, composite(chunks, source), source, audio)
     print(f"{out}: {total} frames, {painted} painted, {total - painted} passed through")
     return DubReport(out, total, painted, float(seconds))

@@ -1,10 +1,10 @@
 """Second pass: faces are cut out of the planes and repainted to the new sound, a chunk of frames at a time."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby, islice
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,16 +17,8 @@ from lipsync.dubbing.read import Format, PlaneFrame, read_frame
 from lipsync.dubbing.track import Plan
 
 CHUNK = 16  # frames generated at once
-
-
-class Model(Protocol):
-    """What paints: `lipsync.diff2lip.Diff2Lip`."""
-
-    size: int
-    crop_rule: str
-
-    def generate(self, frames: Tensor, reference: Tensor, frame_mels: Tensor, noise: Tensor, steps: int) -> Tensor:
-        """Repaints the lower half of (N, 3, S, S) frames."""
+# Repaints the lower half of frames (N, 3, S, S), given the reference (1, 3, S, S) and frame_mels (N, 80, 16).
+Paint = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class Chunk(NamedTuple):
@@ -43,33 +35,33 @@ def generate(
     video: str | Path,
     source: Format,
     sound: np.ndarray,
-    model: Model,
-    noise: Tensor,
-    steps: int,
+    paint: Paint,
+    size: int,
+    device: torch.device | str = "cpu",
 ) -> Iterator[Chunk]:
     """Repaints the planned face in every frame; holds one chunk at a time.
 
     Args:
         frames: The video's, in order; `video` itself is sought for the references.
         sound: (samples,) int16 at 16 kHz; its first sample meets the first frame.
-        noise: (1, 3, S, S), one map for the whole video; its device computes.
-        steps: Sampling steps.
+        paint: What makes new squares of old ones.
+        size: S, their side.
+        device: Where to compute.
     """
-    device = noise.device
     for track, run in groupby(enumerate(frames), key=lambda pair: plan.tracks[pair[0]]):
         if track >= 0:
             number, pts = plan.references[track]
             moment = read_frame(video, source, number, pts)
-            reference = face_squares([moment], plan.boxes[[number]], source, model.size, device)
+            reference = face_squares([moment], plan.boxes[[number]], source, size, device)
         while pairs := list(islice(run, CHUNK)):
             numbers, chunk = (list(values) for values in zip(*pairs, strict=True))
             if track < 0:
                 yield Chunk(chunk, None, None)
                 continue
             boxes = plan.boxes[numbers]
-            squares = face_squares(chunk, boxes, source, model.size, device)
+            squares = face_squares(chunk, boxes, source, size, device)
             mels = clip_mels(sound, [frame.time for frame in chunk], device)
-            yield Chunk(chunk, boxes, model.generate(squares, reference, mels, noise, steps))
+            yield Chunk(chunk, boxes, paint(squares, reference, mels))
 
 
 def face_squares(

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lipsync.corpora.crop import rule_boxes
 from lipsync.dubbing.read import Format, PlaneFrame, to_image
 from lipsync.preparation.tracks import Finder, Track, find_tracks
 
@@ -26,7 +27,7 @@ class Plan(NamedTuple):
     references: list[tuple[int, int]]
 
 
-def plan(frames: Iterable[PlaneFrame], source: Format, finder: Finder) -> Plan:
+def plan(frames: Iterable[PlaneFrame], source: Format, finder: Finder, crop_rule: str = "square") -> Plan:
     """Follows the faces and chooses one for every frame: among tracks at the same time, the most prominent one.
 
     Prominence is length times size. The others, and frames without a face, are left as they are.
@@ -44,7 +45,8 @@ def plan(frames: Iterable[PlaneFrame], source: Format, finder: Finder) -> Plan:
     for track, squares in sorted(found, key=lambda pair: -len(pair[0]) * float(pair[1][0, 1] - pair[1][0, 0])):
         span = slice(track.first, track.first + len(track))
         if (tracks[span] < 0).all():
-            boxes[span], tracks[span] = squares, len(references)
+            boxes[span] = rule_boxes(crop_rule, squares, source.height, source.width)
+            tracks[span] = len(references)
             number = track.first + reference(track)
             references.append((number, pts[number]))
     return Plan(boxes, tracks, references)

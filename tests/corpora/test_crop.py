@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from lipsync.corpora.crop import box_in_track, crop, mask, square_boxes, track_boxes
+from lipsync.corpora.crop import box_in_track, crop, mask, rule_boxes, square_boxes, track_boxes
 from lipsync.corpora.landmarks import BRIDGE, CHIN, NOSE_BASE
+from lipsync.errors import LipsyncError
 
 
 def ramp(height: int, width: int) -> torch.Tensor:
@@ -112,6 +113,32 @@ def test_a_spike_is_smoothed_as_by_a_gaussian() -> None:
 def test_one_frame_is_a_track() -> None:
     nose, chin, bridge = track(2)
     assert square_boxes(nose[:1], chin[:1], bridge[:1])[0].tolist() == pytest.approx([36, 124, 56, 144])
+
+
+def test_tight_reaches_from_hairline_to_chin_and_stays_in_the_stored_track() -> None:
+    square = torch.tensor([[40.0, 140.0, 100.0, 200.0]])
+    tight = rule_boxes("tight", square, 300, 400)
+    torch.testing.assert_close(tight, torch.tensor([[37.5, 129.0, 110.0, 190.0]]))
+    mirrored = rule_boxes("tight", square[:, [0, 1, 3, 2]], 300, 400)
+    torch.testing.assert_close(mirrored, tight[:, [0, 1, 3, 2]])
+    y0, y1, x0, x1 = track_boxes(square)[0]
+    assert y0 < tight[0, 0]
+    assert tight[0, 1] < y1
+    assert x0 < tight[0, 2]
+    assert tight[0, 3] < x1
+
+
+@pytest.mark.parametrize("height_width", [(224, 224), (256, 256), (223, 225), (128, 160)])
+def test_voxceleb2_is_the_originals_part_of_the_picture(shared: Path, height_width: tuple[int, int]) -> None:
+    numbers = np.load(shared / "reference" / "boxes.npz")
+    boxes = rule_boxes("voxceleb2", torch.rand(3, 4), *height_width)
+    expected = numbers["voxceleb2_{}_{}".format(*height_width)]
+    assert boxes.tolist() == [expected.tolist()] * 3
+
+
+def test_unknown_rule() -> None:
+    with pytest.raises(LipsyncError, match="oval"):
+        rule_boxes("oval", torch.zeros(1, 4), 8, 8)
 
 
 def test_box_in_track_undoes_the_margin() -> None:

@@ -4,15 +4,17 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+import pytest
 import torch
 from lightning import LightningModule, Trainer
 from torch import Tensor, nn
 
-from lipsync.corpora.crop import crop
+from lipsync.corpora.crop import crop, rule_boxes
 from lipsync.corpora.datamodule import Corpus, recolour
 from lipsync.corpora.mel import clip_mels
 from lipsync.corpora.records import load_manifest
 from lipsync.corpora.windows import Windows
+from lipsync.errors import LipsyncError
 
 
 class Listener(LightningModule):
@@ -93,6 +95,23 @@ def test_augmented_crops_and_colours_are_those_drawn(corpus: Path) -> None:
             square = crop(raw[name], raw[box], 32, 2)[None] / 255
             expected = recolour(square, raw["colour"][None])[0] * 2 - 1
             torch.testing.assert_close(listener.heard[0][name][b], expected, atol=1e-5, rtol=0)
+
+
+def test_stored_tracks_can_be_cut_tight(corpus: Path) -> None:
+    listener = Listener()
+    trainer(corpus, 1).fit(listener, datamodule=data(corpus, augment=False, crop_rule="tight"))
+    manifest = load_manifest(corpus)
+    raw = Windows(manifest, "train")[0]
+    box = rule_boxes("tight", torch.tensor([manifest[0].box]), *raw["frames"].shape[-2:])
+    expected = crop(raw["frames"], box, 32, 2) / 127.5 - 1
+    torch.testing.assert_close(listener.heard[0]["frames"][0], expected, atol=1e-5, rtol=0)
+
+
+def test_a_crop_that_is_not_in_the_tracks_is_refused(corpus: Path) -> None:
+    with pytest.raises(LipsyncError, match="was cut by the rule square, not voxceleb2"):
+        data(corpus, crop_rule="voxceleb2").setup("test")
+    with pytest.raises(LipsyncError, match="oval"):
+        data(corpus, crop_rule="oval")
 
 
 def test_a_resumed_run_hears_the_rest(corpus: Path) -> None:

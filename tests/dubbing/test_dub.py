@@ -93,9 +93,7 @@ def test_same_seed_same_file(make_video: Callable, make_sound: Callable, still_f
     class Noisy:
         size, crop_rule = 16, "square"
 
-        def generate(
-            self, frames: torch.Tensor, reference: object, mels: object, noise: torch.Tensor, steps: int
-        ) -> object:
+        def generate(self, frames: torch.Tensor, reference: object, mels: object, noise: torch.Tensor) -> object:
             assert noise.shape == (1, 3, 16, 16)
             return noise.clamp(-1, 1).expand_as(frames)
 
@@ -164,10 +162,10 @@ def test_user_errors(
         dub_with(same(), still_face(), video, video, out)
     with pytest.raises(LipsyncError, match="no face in any of its 10 frames"):
         dub_with(same(), still_face(), make_video("dark.mp4", dark=range(10)), sound, out)
-    tight = same()
-    tight.crop_rule = "tight"
-    with pytest.raises(LipsyncError, match="tight"):
-        dub_with(tight, still_face(), video, sound, out)
+    other = same()
+    other.crop_rule = "oval"
+    with pytest.raises(LipsyncError, match="oval"):
+        dub_with(other, still_face(), video, sound, out)
     assert not list(tmp_path.glob("out*"))
 
 
@@ -179,15 +177,23 @@ def test_dub_loads_the_checkpoint(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(checkpoints, "load", lambda path, device: {"model.ckpt": white()}[path])
+    given = {}
+
+    class Listening(white):
+        def generate(self, *arguments: torch.Tensor, steps: int, sampler: str, guidance: float, **how) -> torch.Tensor:
+            given.update(steps=steps, sampler=sampler, guidance=guidance)
+            return super().generate(*arguments, **how)
+
+    monkeypatch.setattr(checkpoints, "load_diff2lip", lambda path, device: {"model.ckpt": Listening()}[path])
     monkeypatch.setattr(module, "FaceFinder", lambda device: still_face())
-    report = dub(make_video(), make_sound(1.0), str(tmp_path / "out.mkv"), "model.ckpt", device="cpu")
+    report = dub(make_video(), make_sound(1.0), str(tmp_path / "out.mkv"), "model.ckpt", 3, guidance=2.0, device="cpu")
     assert report.painted == 10
+    assert given == {"steps": 3, "sampler": "ddim", "guidance": 2.0}
 
 
 def test_failing_model_leaves_nothing(work: Callable, same: type, tmp_path: Path) -> None:
     class Failing(same):
-        def generate(self, *arguments: object) -> torch.Tensor:
+        def generate(self, *arguments: object, **how: object) -> torch.Tensor:
             raise RuntimeError("no memory")
 
     with pytest.raises(RuntimeError, match="no memory"):

@@ -19,12 +19,10 @@ from lipsync.dubbing.track import Plan, plan
 class Recorder:
     """Keeps what it is called with."""
 
-    size, crop_rule = 32, "square"
-
     def __init__(self) -> None:
         self.calls: list[tuple[Tensor, ...]] = []
 
-    def generate(self, *arguments: Tensor) -> Tensor:
+    def __call__(self, *arguments: Tensor) -> Tensor:
         self.calls.append(arguments)
         return arguments[0]
 
@@ -71,13 +69,11 @@ def test_what_the_model_is_given(make_video: Callable, still_face: type) -> None
     source = read_format(path)
     sound = np.random.default_rng(0).normal(0, 3000, 40_000).astype(np.int16)
     planned = plan(read_planes(path, source), source, still_face())
-    model, noise = Recorder(), torch.randn(1, 3, 32, 32)
-    chunks = list(generate(read_planes(path, source), planned, path, source, sound, model, noise, steps=3))
+    paint = Recorder()
+    chunks = list(generate(read_planes(path, source), planned, path, source, sound, paint, 32))
     assert [len(chunk.frames) for chunk in chunks] == [CHUNK, CHUNK, 5]
 
-    squares, references, mels, noises, steps = zip(*model.calls, strict=True)
-    assert steps == (3, 3, 3)
-    assert all(given is noise for given in noises)
+    squares, references, mels = zip(*paint.calls, strict=True)
     whole = log_mel(torch.from_numpy(sound)[None] / 32768)[0]
     first = [int(80 * max(Fraction(1001 * k, 30000) - Fraction(1, 25), 0)) for k in range(count)]
     expected = torch.stack([whole[:, column : column + 16] for column in first])
@@ -95,12 +91,12 @@ def test_each_track_has_its_reference_and_no_chunk_mixes_tracks(make_video: Call
     tracks = np.array([1, 1, 1, -1, -1, 0, 0, 0, 0, 0, -1, 0])
     boxes = torch.tensor([10.0, 50.0, 10.0, 50.0]).repeat(12, 1)
     planned = Plan(boxes, tracks, [(7, frames[7].pts), (1, frames[1].pts)])
-    model = Recorder()
+    paint = Recorder()
     sound = np.zeros(16_000, np.int16)
-    chunks = list(generate(iter(frames), planned, path, source, sound, model, torch.zeros(1, 3, 32, 32), 1))
+    chunks = list(generate(iter(frames), planned, path, source, sound, paint, 32))
     assert [len(chunk.frames) for chunk in chunks] == [3, 2, 5, 1, 1]
     assert [chunk.squares is None for chunk in chunks] == [False, True, False, True, False]
     assert [frame.pts for chunk in chunks for frame in chunk.frames] == [frame.pts for frame in frames]
     seventh, first = (face_squares([frames[k]], boxes[:1], source, 32, "cpu") for k in (7, 1))
-    for call, expected in zip(model.calls, [first, seventh, seventh], strict=True):
+    for call, expected in zip(paint.calls, [first, seventh, seventh], strict=True):
         torch.testing.assert_close(call[1], expected)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from lipsync.corpora.crop import rule_boxes
 from lipsync.corpora.landmarks import LOWER_LIP, TRACKED
 from lipsync.dubbing.colour import Colour
 from lipsync.dubbing.read import Format, PlaneFrame
@@ -47,6 +48,16 @@ def test_frames_without_a_face_have_no_box(still_face: type) -> None:
     expected = torch.tensor([30.25 - 22, 30.25 + 22, 40.5 - 22, 40.5 + 22]).expand(18, 4)
     torch.testing.assert_close(planned.boxes[:18], expected)
     assert planned.boxes[18:].isnan().all()
+
+
+@pytest.mark.parametrize("rule", ["tight", "voxceleb2"])
+def test_boxes_are_those_of_the_checkpoints_rule(rule: str, still_face: type) -> None:
+    frames = grey_frames([180] * 6 + [16] * 14)
+    square, other = (plan(iter(frames), SOURCE, still_face(), name) for name in ("square", rule))
+    assert other.tracks.tolist() == square.tracks.tolist()
+    assert other.references == square.references
+    torch.testing.assert_close(other.boxes[:6], rule_boxes(rule, square.boxes[:6], 80, 96))
+    assert other.boxes[6:].isnan().all()
 
 
 def test_the_most_prominent_of_two_faces(still_face: type) -> None:
