@@ -26,6 +26,14 @@ SHOWN = 4  # differences named in an error
 REFUSAL = re.compile(r"unsupported (global|class|operand)[^,]{,60}", re.IGNORECASE)
 
 
+class SafeLoading:
+    """Gives a LightningModule's `load_from_checkpoint` the default that runs no code of the file's."""
+
+    @classmethod
+    def load_from_checkpoint(cls, path: str | Path, *arguments: object, weights_only: bool = True, **others: object):
+        return super().load_from_checkpoint(path, *arguments, weights_only=weights_only, **others)
+
+
 class Checkpoint(NamedTuple):
     """What a file holds.
 

@@ -23,7 +23,7 @@ from lipsync.samplers import Denoiser, guided, named
 PAPER_WEIGHTS = {"simple": 1.0, "vb": 1.0, "l2": 1.0, "sync": 0.1}
 
 
-class Diff2Lip(LightningModule):
+class Diff2Lip(checkpoints.SafeLoading, LightningModule):
     """Repaints the lower half of a face to match speech.
 
     Args:

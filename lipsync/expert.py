@@ -3,17 +3,30 @@
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
+from lipsync.checkpoints import SafeLoading
+from lipsync.contrast import cosines, negative_weights, objective, two_way_accuracy
+from lipsync.errors import LipsyncError
 from lipsync.learning_rate import warm_up_then_decay
-from lipsync.losses import contrast_loss, pair_cosines
+from lipsync.metrics.expert import ExpertQuality
+from lipsync.networks.attentive_syncnet import AttentiveSyncNet
 from lipsync.networks.syncnet import SyncNet
 
+NETWORKS = {"wav2lip": SyncNet, "attentive": AttentiveSyncNet}
 
-class SyncExpert(LightningModule):
+
+class SyncExpert(SafeLoading, LightningModule):
     """Learns whether a window's mouth and its sound belong together.
 
     Args:
-        syncnet: Arguments of `networks.syncnet.SyncNet`.
+        network: `wav2lip` (`networks.syncnet`) or `attentive` (`networks.attentive_syncnet`).
+        syncnet: Arguments of that network.
+        objective: `bce`, `margin` or `info_nce`, as in `contrast`.
+        foreign_share: Weight of negatives of another speaker; the rest is other moments of the same one, which want a
+            data module with `run` > 1. None weighs all negatives alike.
+        chunk: Windows whose activations are held at once; a larger batch is computed in chunks, twice, and its gradient
+            is that of the whole batch. None holds all.
         lr: Learning rate of AdamW.
         weight_decay: Of AdamW.
         warmup: Steps over which the learning rate rises.
@@ -22,7 +35,11 @@ class SyncExpert(LightningModule):
 
     def __init__(
         self,
+        network: str = "wav2lip",
         syncnet: dict[str, int | str | list[int]] | None = None,
+        objective: str = "bce",
+        foreign_share: float | None = None,
+        chunk: int | None = None,
         lr: float = 1e-3,
         weight_decay: float = 0.01,
         warmup: int = 100,
@@ -30,26 +47,59 @@ class SyncExpert(LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.syncnet = SyncNet(**(syncnet or {}))
+        if network not in NETWORKS:
+            raise LipsyncError(f"network: {network!r} is none of {', '.join(NETWORKS)}")
+        self.syncnet = NETWORKS[network](**(syncnet or {}))
 
-    def embed(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Embeds a batch's windows: audio (B, E) and face (B, E), of unit length."""
-        return self.syncnet(batch["mel"], self.syncnet.faces(batch["frames"]))
+    def embed(self, mel: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeds windows: mel (B, 1, 80, M), frames (B, T, 3, S, S) -> audio and face (B, E), of unit length."""
+        face = self.syncnet.faces(frames)
+        chunk = self.hparams.chunk or len(mel)
+        if not torch.is_grad_enabled() or len(mel) <= chunk:
+            return self.syncnet(mel, face)
+        parts = zip(mel.split(chunk), face.split(chunk), strict=True)
+        embedded = [checkpoint(self.syncnet, *part, use_reentrant=False) for part in parts]
+        audio, face = (torch.cat(tensors) for tensors in zip(*embedded, strict=True))
+        return audio, face
+
+    def compare(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Returns the cosines (B, B) of all processes' windows and the weights of the negatives (B, B)."""
+        audio, face = self.embed(batch["mel"], batch["frames"])
+        places = torch.stack([batch[name] for name in ("clip", "speaker", "first_frame")], dim=1)
+        if self.trainer.world_size > 1:
+            audio, face = (self.all_gather(x, sync_grads=True).flatten(0, 1) for x in (audio, face))
+            places = self.all_gather(places).flatten(0, 1)
+        share = self.hparams.foreign_share
+        return cosines(audio, face), negative_weights(*places.unbind(1), batch["frames"].shape[1], share)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        loss = contrast_loss(*self.embed(batch))
+        cosine, weights = self.compare(batch)
+        loss = objective(self.hparams.objective, cosine, weights)
         self.log("train/loss", loss, prog_bar=True)
+        self.log("train/accuracy", two_way_accuracy(cosine.detach(), weights > 0))
         return loss
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        audio, face = self.embed(batch)
-        if len(audio) < 2:  # what is left over of the last batch has nothing to be compared with
+        cosine, weights = self.compare(batch)
+        if not weights.any():  # what is left over of the last batch has nothing to be compared with
             return
-        own, foreign = pair_cosines(audio, face)
-        self.log("val/loss", contrast_loss(audio, face), prog_bar=True, sync_dist=True)
-        # Two-way accuracy: how often the own sound scores above a foreign one (a tie counts half).
-        above = (own[:, None] - foreign).sign()
-        self.log("val/accuracy", (0.5 * (1 + above)).mean(), prog_bar=True, sync_dist=True)
+        self.log("val/loss", objective(self.hparams.objective, cosine, weights), prog_bar=True, sync_dist=True)
+        self.log("val/accuracy", two_way_accuracy(cosine, weights > 0), prog_bar=True, sync_dist=True)
+
+    def on_test_start(self) -> None:
+        self.quality = ExpertQuality().to(self.device)
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Adds every window of a batch of clips (`pairs.Pairs`) to the measures of `ExpertQuality`."""
+        for i, mels in enumerate(batch["own_sliding"]):
+            windows = batch["frames"][i].unfold(0, batch["frames"].shape[1] - len(mels) + 1, 1).movedim(-1, 1)
+            audio, face = self.embed(mels[:, None], windows)
+            self.quality.update(
+                audio, face, batch["opening"][i], mels, int(batch["index"][i]), int(batch["speaker"][i])
+            )
+
+    def on_test_epoch_end(self) -> None:
+        self.log_dict(self.quality.compute())
 
     def configure_optimizers(self) -> dict:
         optimizer = torch.optim.AdamW(self.parameters(), lr=self.hparams.lr, weight_decay=self.hparams.weight_decay)
@@ -62,7 +112,7 @@ class FrozenExpert(nn.Module):
     Its weights become non-persistent buffers: they move with `.to` and take part in nothing else.
     """
 
-    def __init__(self, syncnet: SyncNet) -> None:
+    def __init__(self, syncnet: SyncNet | AttentiveSyncNet) -> None:
         super().__init__()
         self.syncnet = syncnet
         for part in syncnet.modules():

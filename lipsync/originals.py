@@ -108,7 +108,8 @@ def obstacles(kind: str, arguments: dict) -> list[str]:
         known = {"prediction": "eps", "fold": 1, "groups": 32, "audio_channels": [32, 64, 96, 128], "audio_blocks": 2}
     else:
         given = arguments.get("syncnet") or {}
-        known = {"width": 32, "norm": "batch", "face_size": [48, 96]}
+        given = given | {"network": arguments.get("network", "wav2lip")}
+        known = {"network": "wav2lip", "width": 32, "norm": "batch", "face_size": [48, 96]}
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
     return [f"{key} is {plain[key]}, not {value}" for key, value in known.items() if plain.get(key, value) != value]
 

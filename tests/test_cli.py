@@ -75,7 +75,7 @@ def test_every_experiment_parses_over_base(name: str, tmp_path: Path) -> None:
     assert merged["trainer"]["max_steps"] == own["trainer"]["max_steps"]
     resolved = cli.OmegaConf.to_container(cli.OmegaConf.create(merged), resolve=True)
     assert resolved["data"]["init_args"]["size"] == {"official": 128}.get(own["name"], 64)
-    assert resolved["data"]["init_args"]["batch_size"] == {"syncnet": 64, "official": 8}.get(own["name"], 14)
+    assert resolved["data"]["init_args"]["batch_size"] == {"syncnet": 128, "official": 8}.get(own["name"], 14)
 
 
 def test_interpolation_follows_overrides(tmp_path: Path) -> None:

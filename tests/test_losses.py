@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lipsync.corpora.crop import mask
-from lipsync.losses import clamp_straight_through, contrast_loss, painted_mean, sync_loss
+from lipsync.losses import clamp_straight_through, painted_mean, sync_loss
 
 
 def unit(*angles: float) -> torch.Tensor:
@@ -35,22 +35,3 @@ def test_sync_loss_is_minus_log_cosine() -> None:
     loss = sync_loss(unit(0, 0, 0), unit(0, math.pi / 3, math.pi / 2))
     assert loss[:2].tolist() == pytest.approx([0, math.log(2)], abs=1e-6)
     assert 10 < loss[2] < 20  # orthogonal: large, yet finite
-
-
-def test_contrast_loss_of_a_constant_embedding_is_the_plateau() -> None:
-    """Everything at cosine one half is the plateau at ln 2 that users report."""
-    assert contrast_loss(unit(0, 0, 0), unit(*[math.pi / 3] * 3)) == pytest.approx(math.log(2), abs=1e-6)
-
-
-def test_contrast_loss_weighs_own_and_foreign_pairs_alike() -> None:
-    audio, face = unit(0, math.pi / 2), unit(math.pi / 6, math.pi / 3)
-    own, foreign = math.cos(math.pi / 6), math.cos(math.pi / 3)
-    assert contrast_loss(audio, face) == pytest.approx(-0.5 * (math.log(own) + math.log(1 - foreign)), abs=1e-6)
-
-
-def test_contrast_loss_is_float32_under_autocast() -> None:
-    audio, face = (torch.nn.functional.normalize(torch.rand(6, 32), dim=1) for _ in range(2))
-    with torch.autocast("cpu", torch.bfloat16):
-        under = contrast_loss(audio, face)
-    assert under.dtype == torch.float32
-    assert under == contrast_loss(audio, face)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from lipsync.corpora.crop import RULES, crop, rule_boxes
-from lipsync.corpora.mel import window_mels
+from lipsync.corpora.mel import sliding_mels, window_mels
 from lipsync.corpora.pairs import Pairs
 from lipsync.corpora.records import load_manifest
 from lipsync.corpora.sampler import EndlessSampler
@@ -38,6 +38,7 @@ class Corpus(LightningDataModule):
         pair_frames: N, frames of the clips that testing dubs.
         pair_clips: how many clips testing dubs at most.
         crop_rule: how faces are cut out of the stored tracks (`corpora.crop`).
+        run: so many training windows in a row come from one clip.
     """
 
     def __init__(
@@ -54,11 +55,12 @@ class Corpus(LightningDataModule):
         pair_frames: int = 50,
         pair_clips: int = 100,
         crop_rule: str = "square",
+        run: int = 1,
     ) -> None:
         super().__init__()
         self.root, self.size, self.frames, self.batch_size, self.seed = Path(root), size, frames, batch_size, seed
         self.workers, self.augment, self.jitter, self.val_windows = workers, augment, jitter, val_windows
-        self.pair_frames, self.pair_clips, self.crop_rule = pair_frames, pair_clips, crop_rule
+        self.pair_frames, self.pair_clips, self.crop_rule, self.run = pair_frames, pair_clips, crop_rule, run
         if crop_rule not in RULES:
             raise LipsyncError(f"crop_rule: {crop_rule!r} is none of {', '.join(RULES)}")
 
@@ -71,7 +73,8 @@ class Corpus(LightningDataModule):
         if stage in ("fit", "validate"):
             self.val = Windows(self.manifest, "val", self.frames, self.seed, length=self.val_windows)
         if stage == "fit":
-            self.train = Windows(self.manifest, "train", self.frames, self.seed, self.augment, self.jitter)
+            drawn = (self.frames, self.seed, self.augment, self.jitter)
+            self.train = Windows(self.manifest, "train", *drawn, run=self.run)
         if stage in ("test", "predict"):
             self.test = Pairs(self.manifest, "test", self.pair_frames, self.pair_clips, self.seed)
 
@@ -103,11 +106,16 @@ class Corpus(LightningDataModule):
             pin_memory=self.trainer.strategy.root_device.type == "cuda",
         )
 
-    def sample_pairs(self, count: int, device: torch.device | str) -> dict[str, Tensor]:
-        """Read and prepare `count` pairs of the validation split at most, evenly spaced, as one batch on a device."""
-        pairs = Pairs(self.manifest, "val", self.pair_frames, count, self.seed)
+    def sample_pairs(self, count: int, device: torch.device | str, split: str = "val") -> dict[str, Tensor]:
+        """Read and prepare `count` pairs of a split at most, evenly spaced, as one batch on a device."""
+        pairs = Pairs(self.manifest, split, self.pair_frames, count, self.seed)
         batch = default_collate([pairs[i] for i in range(len(pairs))])
         return self._pairs({name: tensor.to(device) for name, tensor in batch.items()})
+
+    def sample_windows(self, count: int, device: torch.device | str) -> dict[str, Tensor]:
+        """Read and prepare the first `count` training windows as one batch on a device."""
+        batch = default_collate([self.train[i] for i in range(count)])
+        return self._windows({name: tensor.to(device) for name, tensor in batch.items()})
 
     def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
         """Turn what workers read into a Batch, on the device.
@@ -118,8 +126,9 @@ class Corpus(LightningDataModule):
 
         Returns:
             Of windows: frames (B, T, 3, S, S) and reference (B, 1, 3, S, S) in [-1, 1], frame_mels (B, T, 80, 16),
-            mel (B, 1, 80, 16), index and replaced (B,). Of pairs: frames (B, N, 3, S, S), reference, own_mels and
-            driving_mels (B, N, 80, 16), driving_sound (B, 640 N) int16, opening_driving (B, N), index.
+            mel (B, 1, 80, 16), opening (B, T), and (B,) clip, speaker, first_frame, index and replaced. Of pairs:
+            frames (B, N, 3, S, S), reference, own_mels and driving_mels (B, N, 80, 16), own_sliding (B, N - T + 1, 80,
+            16), driving_sound (B, 640 N) int16, opening and opening_driving (B, N), speaker and index (B,).
         """
         return self._pairs(batch) if "driving_audio" in batch else self._windows(batch)
 
@@ -135,16 +144,15 @@ class Corpus(LightningDataModule):
             "reference": reference * 2 - 1,
             "frame_mels": frame_mels,
             "mel": mel,
-            "index": batch["index"],
-            "replaced": batch["replaced"],
-        }
+        } | {name: batch[name] for name in ("clip", "speaker", "first_frame", "opening", "index", "replaced")}
 
     def _pairs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         count = batch["frames"].shape[1]
-        kept = ("driving_sound", "opening_driving", "index")
+        kept = ("driving_sound", "opening", "opening_driving", "speaker", "index")
         return {
             "frames": self._squares(batch["frames"], batch["box"]) * 2 - 1,
             "reference": self._squares(batch["reference"], batch["box"]) * 2 - 1,
+            "own_sliding": sliding_mels(batch["audio"], batch["first_frame"], count, self.frames),
             "own_mels": window_mels(batch["audio"], batch["first_frame"], count)[0],
             "driving_mels": window_mels(batch["driving_audio"], batch["driving_first_frame"], count)[0],
         } | {name: batch[name] for name in kept}

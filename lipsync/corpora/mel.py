@@ -85,6 +85,23 @@ def window_mels(audio: Tensor, first_frame: Tensor, frames: int = 5) -> tuple[Te
     )
 
 
+def sliding_mels(audio: Tensor, first_frame: Tensor, count: int, frames: int = 5) -> Tensor:
+    """The expert's mels of every window within a stretch of `count` frames.
+
+    Args:
+        audio: (B, K) int16, the samples that `context` names for the stretch.
+        first_frame: (B,) int64, each stretch's first frame in its clip.
+        count: frames in a stretch.
+        frames: T, frames in a window.
+
+    Returns:
+        (B, count - T + 1, 80, M), M = 16 T // 5.
+    """
+    mel = _columns(_emphasise(audio.float() / 32768))
+    numbers = first_frame[:, None] + torch.arange(count - frames + 1, device=audio.device)
+    return _gather(mel, expert_column(numbers) - grid_columns(numbers[:, :1]), 16 * frames // 5)
+
+
 def clip_mels(
     samples: np.ndarray, times: Sequence[Fraction], device: torch.device | str = "cpu", chunk: int = 256
 ) -> Tensor:

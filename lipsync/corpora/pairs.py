@@ -18,8 +18,9 @@ class Pairs(Dataset):
 
     Sample i holds `frames` (N, 3, D, D) and `reference` (1, 3, D, D) uint8, the target's frame 0; `box` (4,);
     `audio`, `driving_audio` (K,) int16 as `mel.context` names them from `first_frame`, `driving_first_frame` on;
-    `driving_sound` (640 N,) int16, what one hears; `opening_driving` (N,), of the mouth that belongs to it;
-    `index`, the target's row in the manifest.
+    `driving_sound` (640 N,) int16, what one hears; `opening` and `opening_driving` (N,), of the target's mouth, NaN
+    where unknown, and of the one that belongs to the sound; `speaker`, a number; `index`, the target's row in the
+    manifest.
 
     Args:
         manifest: of the corpus.
@@ -42,6 +43,7 @@ class Pairs(Dataset):
         driving = drivers(manifest.column("speaker")[donors], seed)
         places = np.searchsorted(donors, rows[np.arange(min(count, len(rows))) * len(rows) // min(count, len(rows))])
         self.manifest, self.frames = manifest, frames
+        self.speakers = np.unique(manifest.column("speaker"), return_inverse=True)[1]
         self.rows = np.stack([donors[places], donors[driving[places]]], axis=1)
         for row in self.rows[:, 1]:
             if not manifest[row].opening:
@@ -67,7 +69,9 @@ class Pairs(Dataset):
             "driving_first_frame": driving_first,
             "driving_audio": read_sound(root, driving, *context(driving_first, count)),
             "driving_sound": read_sound(root, driving, SAMPLES_A_FRAME * driving_first, SAMPLES_A_FRAME * count),
+            "opening": torch.tensor(target.opening[first:][:count] or [float("nan")] * count, dtype=torch.float32),
             "opening_driving": torch.tensor(driving.opening[driving_first:][:count], dtype=torch.float32),
+            "speaker": int(self.speakers[self.rows[i, 0]]),
             "index": int(self.rows[i, 0]),
         }
 

@@ -15,7 +15,7 @@ class Synthetic(Corpus):
         corpus_seed: decides the corpus; `seed` decides what is drawn from it.
         track_size: side of the stored squares in pixels.
         size, frames, batch_size, seed, workers, augment, jitter, val_windows: as for `Corpus`.
-        pair_frames, pair_clips, crop_rule: as for `Corpus`.
+        pair_frames, pair_clips, crop_rule, run: as for `Corpus`.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class Synthetic(Corpus):
         pair_frames: int = 50,
         pair_clips: int = 100,
         crop_rule: str = "square",
+        run: int = 1,
     ) -> None:
         super().__init__(
             root,
@@ -51,6 +52,7 @@ class Synthetic(Corpus):
             pair_frames,
             pair_clips,
             crop_rule,
+            run,
         )
         self.recipe = {"speakers": speakers, "clips": clips, "seconds": seconds, "seed": corpus_seed}
         self.track_size = track_size

@@ -30,9 +30,9 @@ class Windows(Dataset):
     """Draws a window as a function of (seed, index); a clip that cannot be read gives way to the next attempt's.
 
     Every window of the split is equally likely. A sample holds `frames` (T, 3, D, D) and `reference` (1, 3, D, D)
-    uint8, `audio` (K,) int16 as `mel.context` names it, `box` and `reference_box` (4,), `first_frame`, `index`,
-    `replaced` (how many unreadable clips were drawn before) and, when augmenting, `colour` (4,): brightness,
-    contrast, saturation, hue.
+    uint8, `audio` (K,) int16 as `mel.context` names it, `box` and `reference_box` (4,), `first_frame`, `clip` and
+    `speaker` (numbers in the split), `opening` (T,) of the mouth, NaN where unknown, `index`, `replaced` (how many
+    unreadable clips were drawn before) and, when augmenting, `colour` (4,): brightness, contrast, saturation, hue.
 
     Args:
         manifest: of the corpus.
@@ -43,6 +43,7 @@ class Windows(Dataset):
         jitter: when augmenting, scale and shift the crops of window and reference by up to this share of their side,
             each by itself.
         length: number of samples; endless without.
+        run: so many windows in a row come from one clip, for an expert that is to tell moments apart, not people.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Windows(Dataset):
         augment: bool = False,
         jitter: float = 0.0,
         length: int | None = None,
+        run: int = 1,
     ) -> None:
         rows = manifest.rows(split)
         if len(sizes := np.unique(manifest.column("size")[rows])) > 1:
@@ -67,7 +69,8 @@ class Windows(Dataset):
             raise LipsyncError(f"all {split} clips of {manifest.root} are shorter than {frames + 1} frames")
         self.ends = np.cumsum(room)
         self.manifest, self.frames, self.seed, self.length = manifest, frames, seed, length
-        self.augment, self.jitter = augment, jitter
+        self.augment, self.jitter, self.run = augment, jitter, run
+        self.speakers = np.unique(manifest.column("speaker")[self.rows], return_inverse=True)[1]
         self.kept: dict[str, Tensor] | None = {} if decoded_bytes(manifest, self.rows) <= KEPT else None
         self.reads, self.failures = 0, 0
         self.bad: dict[str, str] = {}
@@ -79,26 +82,36 @@ class Windows(Dataset):
         drawn = set()
         for attempt in range(ATTEMPTS):
             rng = np.random.default_rng((self.seed, index, attempt))
-            record, first = self._choose(rng)
+            clip, first = self._choose(rng, index, attempt)
+            record = self.manifest[self.rows[clip]]
+            place = {"clip": clip, "speaker": int(self.speakers[clip]), "index": index, "replaced": attempt}
             self.reads += 1
             try:
-                return self._read(record, first, rng) | {"index": index, "replaced": attempt}
+                return self._read(record, first, rng) | place
             except UNREADABLE as error:
                 self._remember(record, error)
                 drawn.add(record.id)
         names = ", ".join(sorted(drawn))
         raise LipsyncError(f"{ATTEMPTS} draws from {self.manifest.root} met only unreadable clips: {names}")
 
-    def _choose(self, rng: np.random.Generator) -> tuple[Record, int]:
-        """Draw one of all windows: its clip and first frame."""
-        window = rng.integers(self.ends[-1])
-        clip = np.searchsorted(self.ends, window, side="right")
-        return self.manifest[self.rows[clip]], int(self.ends[clip] - 1 - window)
+    def _choose(self, rng: np.random.Generator, index: int, attempt: int) -> tuple[int, int]:
+        """Draw one of all windows: its clip, by place in the split, and first frame."""
+        if self.run == 1:
+            window = rng.integers(self.ends[-1])
+            clip = int(np.searchsorted(self.ends, window, side="right"))
+            return clip, int(self.ends[clip] - 1 - window)
+        # The clip is the run's, the moment the window's own.
+        shared = np.random.default_rng((self.seed, index // self.run, attempt, self.run))
+        clip = int(np.searchsorted(self.ends, shared.integers(self.ends[-1]), side="right"))
+        return clip, int(rng.integers(self.ends[clip] - (self.ends[clip - 1] if clip else 0)))
 
     def _read(self, record: Record, first: int, rng: np.random.Generator) -> dict[str, Tensor | int]:
         reference = choose_reference(rng, record.frames, first, self.frames)
         boxes = np.tile(np.asarray(record.box, np.float32), (2, 1))
-        sample = {"first_frame": first}
+        opening = np.full(self.frames, np.nan, np.float32)
+        if len(record.opening) == record.frames:
+            opening[:] = record.opening[first : first + self.frames]
+        sample = {"first_frame": first, "opening": torch.from_numpy(opening)}
         if self.augment:
             boxes = jitter(rng, boxes, self.jitter)
             if rng.random() < 0.5:

@@ -65,6 +65,15 @@ def encoder(channels: int, size: tuple[int, int], layers: tuple, width: int, nor
     return nn.Sequential(*blocks)
 
 
+def mouths(frames: Tensor, size: tuple[int, int]) -> Tensor:
+    """Returns the lower halves of frames (B, T, 3, S, S), joined along channels: (B, 3 T, *size) BGR in [0, 1]."""
+    lower = frames[..., frames.shape[-2] // 2 :, :].flip(2)
+    face = ((lower + 1) / 2).flatten(1, 2)
+    if face.shape[2:] == size:
+        return face
+    return F.interpolate(face, size, mode="bilinear", align_corners=False, antialias=True)
+
+
 class SyncNet(nn.Module):
     """Wav2Lip's SyncNet, with the original's keys at every width; 32 and "batch" are the original.
 
@@ -90,11 +99,7 @@ class SyncNet(nn.Module):
 
         The lower half (rows >= S / 2) in BGR and [0, 1], channels in the order of the frames, resized if need be.
         """
-        lower = frames[..., frames.shape[-2] // 2 :, :].flip(2)
-        face = ((lower + 1) / 2).flatten(1, 2)
-        if face.shape[2:] == self.face_size:
-            return face
-        return F.interpolate(face, self.face_size, mode="bilinear", align_corners=False, antialias=True)
+        return mouths(frames, self.face_size)
 
     def embed_audio(self, mel: Tensor) -> Tensor:
         """Returns embeddings of unit length, no component negative: mel (B, 1, 80, 16) -> (B, 16 * width) float32."""

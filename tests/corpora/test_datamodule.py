@@ -71,6 +71,10 @@ def test_a_training_batch(corpus: Path, sound: Callable) -> None:
         "reference": (3, 1, 3, 32, 32),
         "frame_mels": (3, 5, 80, 16),
         "mel": (3, 1, 80, 16),
+        "opening": (3, 5),
+        "clip": (3,),
+        "speaker": (3,),
+        "first_frame": (3,),
         "index": (3,),
         "replaced": (3,),
     }
@@ -153,8 +157,11 @@ def test_a_pair_on_the_device(corpus: Path, sound: Callable, clips: tuple) -> No
         "reference": (3, 1, 3, 32, 32),
         "own_mels": (3, 12, 80, 16),
         "driving_mels": (3, 12, 80, 16),
+        "own_sliding": (3, 8, 80, 16),
         "driving_sound": (3, 7680),
+        "opening": (3, 12),
         "opening_driving": (3, 12),
+        "speaker": (3,),
         "index": (3,),
     }
     assert batch["index"].tolist() == [3, 4, 5]

@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from lipsync.corpora.mel import clip_mels, context, expert_column, frame_mel_columns, grid_columns, log_mel, window_mels
+from lipsync.corpora.mel import (
+    clip_mels,
+    context,
+    expert_column,
+    frame_mel_columns,
+    grid_columns,
+    log_mel,
+    sliding_mels,
+    window_mels,
+)
 
 NAMES = ["synthetic", "ls_demo1", "mt_eng"]
 
@@ -100,6 +109,18 @@ def test_first_columns_are_exact_between_the_grid() -> None:
 
 def test_silence_is_the_floor() -> None:
     torch.testing.assert_close(log_mel(torch.zeros(2, 1600)), torch.full((2, 80, 9), -4.0))
+
+
+def test_sliding_mels_are_those_of_every_window() -> None:
+    sound, first = noise(640 * 40), torch.tensor([0, 1, 9])
+    heard = torch.stack([excerpt(sound, *context(f, 20)) for f in first.tolist()])
+    sliding = sliding_mels(heard, first, 20)
+    assert sliding.shape == (3, 16, 80, 16)
+    for b, f in enumerate(first.tolist()):
+        for i in range(16):
+            window = excerpt(sound, *context(f + i, 5))[None]
+            expected = window_mels(window, torch.tensor([f + i]), 5)[1][0, 0]
+            torch.testing.assert_close(sliding[b, i], expected, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("frames", [1, 5, 8, 50])

@@ -71,14 +71,29 @@ def test_every_window_is_equally_likely(corpus: Path, clips: tuple) -> None:
     data = Windows(load_manifest(corpus), "train")
     counts = np.zeros((3, 36))
     for index in range(3900):
-        record, first = data._choose(np.random.default_rng(index))
-        counts[[c[0] for c in clips].index(record.id), first] += 1
+        clip, first = data._choose(np.random.default_rng(index), index, 0)
+        counts[[c[0] for c in clips].index(data.manifest[data.rows[clip]].id), first] += 1
     # 36 + 26 + 16 windows, 50 of each expected, standard deviation 7
     drawn = counts[counts > 0]
     assert len(drawn) == 78
     assert drawn.min() > 22
     assert drawn.max() < 78
     assert (counts[1, 26:] == 0).all()
+
+
+def test_windows_of_a_run_share_their_clip(corpus: Path) -> None:
+    manifest = load_manifest(corpus)
+    data = Windows(manifest, "train", run=4)
+    samples = [data[index] for index in range(48)]
+    clips = np.array([sample["clip"] for sample in samples]).reshape(12, 4)
+    assert (clips == clips[:, :1]).all()
+    assert len(set(clips[:, 0].tolist())) > 1
+    firsts = np.array([sample["first_frame"] for sample in samples]).reshape(12, 4)
+    assert all(len(set(row.tolist())) > 1 for row in firsts)
+    for sample in samples[:8]:
+        record = manifest[data.rows[sample["clip"]]]
+        assert 0 <= sample["first_frame"] <= record.frames - 5
+        assert sample["speaker"] == data.speakers[sample["clip"]]
 
 
 def test_boxes_jitter_independently_within_bounds(corpus: Path) -> None:
