@@ -10,6 +10,7 @@ _HOMES = {
     "dub": "lipsync.dubbing.dub",
     "load": "lipsync.checkpoints",
     "prepare": "lipsync.preparation.prepare",
+    "sync": "lipsync.preparation.sync",
 }
 __all__ = sorted(_HOMES)
 

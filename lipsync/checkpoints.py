@@ -209,6 +209,7 @@ def write(checkpoint: Checkpoint, out: str) -> None:
         metadata["steps"] = str(checkpoint.steps)
     with whole(out) as beside:
         save_file({key: value.contiguous() for key, value in checkpoint.state.items()}, beside, metadata)
+        beside.chmod(0o644)  # safetensors makes it the writer's alone
     with whole(Path(out).with_suffix(".md")) as beside:
         beside.write_text(card(checkpoint, Path(out).name))
     print(out)

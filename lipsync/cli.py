@@ -1,4 +1,4 @@
-"""The two commands: `lightning` (fit, validate, test, predict) and `lipsync` (prepare, dub, convert, export)."""
+"""The two commands: `lightning` (fit, validate, test, predict) and `lipsync` (prepare, sync, dub, convert, export)."""
 
 import os
 import re
@@ -24,6 +24,7 @@ from lipsync.dubbing.dub import dub
 from lipsync.errors import LipsyncError
 from lipsync.expert import SyncExpert
 from lipsync.preparation.prepare import prepare
+from lipsync.preparation.sync import sync
 
 # Keeps `${...}` alive under a second --config and under overrides.
 set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
@@ -171,6 +172,7 @@ def fit_main() -> None:
 # What `lipsync` does, and which of a command's required arguments are options by name.
 COMMANDS = {
     "prepare": (prepare, {"out": "Folder of the corpus to write, data/NAME"}),
+    "sync": (sync, {"expert": "A trained SyncExpert, or the name of a shipped one"}),
     "dub": (dub, {"checkpoint": "A trained Diff2Lip, .ckpt or .safetensors"}),
     "convert": (convert, {}),
     "export": (export, {}),
@@ -178,7 +180,7 @@ COMMANDS = {
 
 
 def main() -> None:
-    """Runs `lipsync` (also `python -m lipsync`): prepare, dub, convert or export."""
+    """Runs `lipsync` (also `python -m lipsync`): prepare, sync, dub, convert or export."""
     parser = Parser(prog="lipsync", description="Lip-sync with Diff2Lip; train it with the command `lightning`.")
     commands = parser.add_subcommands()
     for name, (function, options) in COMMANDS.items():

@@ -7,6 +7,7 @@ from torch import Tensor
 from torchmetrics import MetricCollection
 
 from lipsync import checkpoints
+from lipsync.contrast import cosines, negative_weights, two_way_accuracy
 from lipsync.corpora.crop import mask
 from lipsync.diffusion import PREDICTIONS, SPACINGS, Diffusion
 from lipsync.errors import LipsyncError
@@ -19,6 +20,7 @@ from lipsync.networks.unet import UNet
 from lipsync.randomness import integers, normal, uniform
 from lipsync.samplers import Denoiser, guided, named
 
+EXAMINED = 64  # windows that an expert is tried on before training
 # Weights of eq. 9, as its authors gave them; the variational term is the hybrid loss's, 0.001 * T = 1 at T = 1000.
 PAPER_WEIGHTS = {"simple": 1.0, "vb": 1.0, "l2": 1.0, "sync": 0.1}
 
@@ -33,7 +35,11 @@ class Diff2Lip(checkpoints.SafeLoading, LightningModule):
         timesteps: Length of the diffusion.
         loss_weights: Weights of eq. 9's terms, over the paper's: simple, vb, l2, sync.
         expert: Name of a shipped expert or path of a trained one; without one the sync term is off.
+        expert_bar: Two-way accuracy on the corpus at hand below which an expert is refused; 0 takes any.
         sync_ramp: Steps over which the sync term's weight rises from zero; at full weight from the start it explodes.
+        sync_against_real: Count only what a window falls behind its real frames: no pushing beyond them.
+        sync_by_real: Weigh each window by the expert's cosine for its real frames: what it does not hear, it does not
+            teach.
         whole_every: Every how many windows one is trained with all its frames; the others give one frame each, and the
             expert hears only of the whole ones. 1 is the paper's; more shows a small batch more faces.
         audio_dropout: Share of windows trained without their sound, so that guidance works.
@@ -56,7 +62,10 @@ class Diff2Lip(checkpoints.SafeLoading, LightningModule):
         timesteps: int = 1000,
         loss_weights: dict[str, float] | None = None,
         expert: str | None = None,
+        expert_bar: float = 0.75,
         sync_ramp: int = 1000,
+        sync_against_real: bool = False,
+        sync_by_real: bool = False,
         whole_every: int = 1,
         audio_dropout: float = 0.1,
         lr: float = 1e-4,
@@ -99,6 +108,22 @@ class Diff2Lip(checkpoints.SafeLoading, LightningModule):
             else:
                 self.expert = FrozenExpert(checkpoints.load_expert(self.hparams.expert)).to(self.device)
 
+    def on_train_start(self) -> None:
+        """Refuses an expert that knows nothing of this corpus: its gradient would be noise."""
+        if self.expert is None or self.hparams.expert_bar <= 0 or self.trainer.datamodule is None:
+            return
+        windows = self.trainer.datamodule.sample_windows(EXAMINED, self.device)
+        places = [windows[name] for name in ("clip", "speaker", "first_frame")]
+        with torch.no_grad():
+            cosine = cosines(*self.expert(windows["mel"], windows["frames"]))
+        accuracy = float(two_way_accuracy(cosine, negative_weights(*places, windows["frames"].shape[1]) > 0))
+        if not accuracy >= self.hparams.expert_bar:
+            raise LipsyncError(
+                f"the expert {self.hparams.expert} tells own from foreign sound in {accuracy:.0%} of this corpus's "
+                f"windows, fewer than {self.hparams.expert_bar:.0%}: train one on it with experiments/syncnet.yaml, or "
+                "lower model.expert_bar"
+            )
+
     def on_test_start(self) -> None:
         """Builds the metrics, after the checkpoint is in: they are no part of it."""
         self.meter = MouthMeter().to(self.device)
@@ -139,9 +164,17 @@ class Diff2Lip(checkpoints.SafeLoading, LightningModule):
         }
         if self.expert is not None:
             window = whole[:, None].expand(B, T)[kept]
-            verdict = sync_loss(*self.expert(batch["mel"][whole], estimate[window].unflatten(0, (-1, T))))
-            verdict = trust[window].view(-1, T)[:, 0] * heard[whole] * verdict
-            terms["sync"] = verdict.sum() / max(len(verdict), 1)
+            mel = batch["mel"][whole]
+            verdict = sync_loss(*self.expert(mel, estimate[window].unflatten(0, (-1, T))))
+            weight = trust[window].view(-1, T)[:, 0] * heard[whole]
+            if self.hparams.sync_against_real or self.hparams.sync_by_real:
+                with torch.no_grad():
+                    real = sync_loss(*self.expert(mel, frames[whole]))
+                if self.hparams.sync_against_real:
+                    verdict = (verdict - real).clamp_min(0)
+                if self.hparams.sync_by_real:
+                    weight = weight * (-real).exp()
+            terms["sync"] = (weight * verdict).sum() / max(len(verdict), 1)
         weights = self.loss_weights | {"sync": self.loss_weights["sync"] * self.ramp()}
         return terms | {"loss": sum(weights[name] * term for name, term in terms.items())}
 

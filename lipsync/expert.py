@@ -14,6 +14,7 @@ from lipsync.networks.attentive_syncnet import AttentiveSyncNet
 from lipsync.networks.syncnet import SyncNet
 
 NETWORKS = {"wav2lip": SyncNet, "attentive": AttentiveSyncNet}
+Expert = SyncNet | AttentiveSyncNet
 
 
 class SyncExpert(SafeLoading, LightningModule):
@@ -112,7 +113,7 @@ class FrozenExpert(nn.Module):
     Its weights become non-persistent buffers: they move with `.to` and take part in nothing else.
     """
 
-    def __init__(self, syncnet: SyncNet | AttentiveSyncNet) -> None:
+    def __init__(self, syncnet: Expert) -> None:
         super().__init__()
         self.syncnet = syncnet
         for part in syncnet.modules():

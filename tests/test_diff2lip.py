@@ -1,5 +1,6 @@
 """The objective with networks whose answer is known, its randomness, and what a checkpoint holds."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -169,6 +170,43 @@ def test_thinned_windows_give_one_frame_and_whole_ones_all() -> None:
     model.eval()
     model.objective(batch)
     assert len(model.unet.t) == 30  # validation looks at everything
+
+
+class Ear(nn.Module):
+    """An expert whose cosine is the mean of the lower half, brought to [0, 1]."""
+
+    def forward(self, mel: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
+        cosine = (frames[..., 16:, :].mean(dim=(1, 2, 3, 4)) + 1) / 2
+        return torch.stack((cosine, (1 - cosine**2).sqrt()), 1), torch.tensor([[1.0, 0.0]]).expand(len(mel), 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, [-math.log(0.5), -math.log(0.5)]),
+        # Generated 0.5 against real 0.8 and 0.4: only the first falls behind.
+        ({"sync_against_real": True}, [math.log(0.8 / 0.5), 0]),
+        ({"sync_by_real": True}, [-0.8 * math.log(0.5), -0.4 * math.log(0.5)]),
+        ({"sync_against_real": True, "sync_by_real": True}, [0.8 * math.log(0.8 / 0.5), 0]),
+    ],
+)
+def test_the_experts_verdict_is_compared_with_that_on_real_frames(options: dict, expected: list[float]) -> None:
+    model, batch = tiny(prediction="x_0", **options).eval(), windows()
+    model.expert, model.unet = Ear(), Oracle(lambda x_t, t: torch.zeros_like(x_t))
+    batch["frames"] = torch.tensor([0.6, -0.2]).view(2, 1, 1, 1, 1).expand(2, 5, 3, 32, 32)
+    assert model.objective(batch)["sync"] == pytest.approx(sum(expected) / 2, rel=1e-4)
+
+
+def test_an_expert_that_knows_nothing_of_the_corpus_is_refused() -> None:
+    model = tiny(expert="nobody")
+    model.expert = FrozenExpert(SyncNet(width=2, norm="group"))
+    count = torch.arange(16)
+    batch = windows(16) | {"clip": count, "speaker": count, "first_frame": count}
+    model.trainer = SimpleNamespace(datamodule=SimpleNamespace(sample_windows=lambda number, device: batch))
+    with pytest.raises(LipsyncError, match=r"expert nobody tells own from foreign sound in \d+% .* fewer than 75%"):
+        model.on_train_start()
+    model.hparams.expert_bar = 0
+    model.on_train_start()
 
 
 def test_the_sync_term_is_ramped() -> None:

@@ -37,11 +37,16 @@ def read_pictures(root: Path, record: Record, numbers: Sequence[int]) -> Tensor:
 
 
 def read_sound(root: Path, record: Record, first: int, count: int) -> Tensor:
-    """Read `count` samples from `first` on, int16, silence outside the clip; raises one of UNREADABLE."""
+    """Read `count` samples from `first` on, int16, in step with the pictures; raises one of UNREADABLE.
+
+    Outside the clip there is silence.
+    """
     samples = map_wav(inside(root, record.sound))
     if len(samples) + SOUND_MAY_LACK < record.frames * SAMPLES_A_FRAME:
         raise LipsyncError(f"{record.sound} ends {record.frames / FPS - len(samples) / SAMPLE_RATE:.2f} s early")
-    begin, end = max(first, 0), min(first + count, len(samples))
+    first += SAMPLES_A_FRAME * record.sync_offset
+    begin = max(first, 0)
+    end = max(min(first + count, len(samples)), begin)
     sound = np.zeros(count, np.int16)
     sound[begin - first : end - first] = samples[begin:end]
     return torch.from_numpy(sound)

@@ -39,6 +39,7 @@ class Corpus(LightningDataModule):
         pair_clips: how many clips testing dubs at most.
         crop_rule: how faces are cut out of the stored tracks (`corpora.crop`).
         run: so many training windows in a row come from one clip.
+        min_confidence: leave out clips whose sound and lips `lipsync sync` is less sure of.
     """
 
     def __init__(
@@ -56,16 +57,18 @@ class Corpus(LightningDataModule):
         pair_clips: int = 100,
         crop_rule: str = "square",
         run: int = 1,
+        min_confidence: float | None = None,
     ) -> None:
         super().__init__()
         self.root, self.size, self.frames, self.batch_size, self.seed = Path(root), size, frames, batch_size, seed
         self.workers, self.augment, self.jitter, self.val_windows = workers, augment, jitter, val_windows
         self.pair_frames, self.pair_clips, self.crop_rule, self.run = pair_frames, pair_clips, crop_rule, run
+        self.min_confidence = min_confidence
         if crop_rule not in RULES:
             raise LipsyncError(f"crop_rule: {crop_rule!r} is none of {', '.join(RULES)}")
 
     def setup(self, stage: str) -> None:
-        self.manifest = load_manifest(self.root)
+        self.manifest = load_manifest(self.root, self.min_confidence)
         stored = {*self.manifest.column("crop_rule")}
         # A stored track holds more of the face than its square: `tight` lies inside, too.
         if stored != {"square" if self.crop_rule == "tight" else self.crop_rule}:

@@ -31,6 +31,8 @@ _SCHEMA = pa.schema(
         ("crop_rule", pa.string()),
         ("start", pa.float64()),
         ("opening", pa.list_(pa.float32())),
+        ("sync_offset", pa.int32()),
+        ("sync_confidence", pa.float64()),
     ]
 )
 
@@ -51,6 +53,8 @@ class Record:
         start: seconds into the source.
         opening: of the mouth, one number a frame; empty when not measured.
         crop_rule: the rule that made `box`.
+        sync_offset: frames by which the stored sound comes late; reading makes up for it.
+        sync_confidence: how sure `lipsync sync` is of that; None where it was not asked.
         measurements: whatever preparation found out; kept in the json only.
     """
 
@@ -66,6 +70,8 @@ class Record:
     start: float = 0.0
     opening: Sequence[float] = ()
     crop_rule: str = "square"
+    sync_offset: int = 0
+    sync_confidence: float | None = None
     measurements: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
@@ -150,13 +156,14 @@ class Manifest:
     Args:
         root: the corpus.
         table: its manifest, one row a record.
+        min_confidence: clips that `lipsync sync` is less sure of are in no split.
     """
 
-    def __init__(self, root: Path, table: pa.Table) -> None:
-        self.root, self._table = root, table
+    def __init__(self, root: Path, table: pa.Table, min_confidence: float | None = None) -> None:
+        self.root, self._table, self.min_confidence = root, table, min_confidence
 
-    def __reduce__(self) -> tuple[Callable, tuple[Path]]:
-        return load_manifest, (self.root,)
+    def __reduce__(self) -> tuple[Callable, tuple[Path, float | None]]:
+        return load_manifest, (self.root, self.min_confidence)
 
     def __len__(self) -> int:
         return len(self._table)
@@ -171,14 +178,25 @@ class Manifest:
 
     def rows(self, split: str) -> np.ndarray:
         """Numbers of a split's records, int64; raises LipsyncError when there are none."""
-        rows = np.flatnonzero(self.column("split") == split)
+        chosen = self.column("split") == split
+        if self.min_confidence is not None:
+            confidence = self.column("sync_confidence").astype(np.float64)  # NaN where none was measured
+            if np.isnan(confidence[chosen]).any():
+                raise LipsyncError(f"{self.root} has clips without a confidence: run `lipsync sync`")
+            chosen &= confidence >= self.min_confidence
+        rows = np.flatnonzero(chosen)
+        if not len(rows) and self.min_confidence is not None:
+            raise LipsyncError(f"{self.root} has no {split} clips of confidence {self.min_confidence}: ask for less")
         if not len(rows):
             raise LipsyncError(f"{self.root} has no {split} clips: prepare more videos, or a larger val_fraction")
         return rows
 
 
-def load_manifest(root: str | Path) -> Manifest:
-    """Open the manifest of a corpus; raises LipsyncError when it is missing, damaged or empty."""
+def load_manifest(root: str | Path, min_confidence: float | None = None) -> Manifest:
+    """Open the manifest of a corpus; raises LipsyncError when it is missing, damaged or empty.
+
+    One that another version wrote is built anew.
+    """
     root = Path(root)
     path = root / MANIFEST
     if not path.is_file():
@@ -188,10 +206,11 @@ def load_manifest(root: str | Path) -> Manifest:
     except pa.ArrowInvalid as error:
         raise LipsyncError(f"{path} is damaged ({error}): delete it and run `lipsync prepare` again") from None
     if not table.schema.equals(_SCHEMA):
-        raise LipsyncError(f"{path} was written by another version: delete it and run `lipsync prepare` again")
+        build_manifest(root)
+        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     if not len(table):
         raise LipsyncError(f"the corpus {root} has no clips: see the report of `lipsync prepare` for why")
-    return Manifest(root, table)
+    return Manifest(root, table, min_confidence)
 
 
 def _check(root: str | Path, record: Record) -> None:

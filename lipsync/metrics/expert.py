@@ -1,6 +1,7 @@
 """How good an expert is: accuracy on pairs, area under the ROC, and whether it finds the true offset."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.functional.classification import binary_auroc
@@ -65,7 +66,7 @@ class ExpertQuality(Metric):
         scores = torch.cat([cosine.diagonal(), cosine[asked]])
         is_own = torch.zeros(len(scores), dtype=torch.long, device=scores.device)
         is_own[: len(cosine)] = 1
-        curve, recall = self._offsets(cosine, clip, STRETCH - frames + 1)
+        curve, recall = self._offsets(audio, face, clip, STRETCH - frames + 1)
         return {
             "accuracy": two_way_accuracy(cosine, told),
             "accuracy_all": torch.stack(sorts).mean() if sorts else torch.tensor(torch.nan),
@@ -76,16 +77,16 @@ class ExpertQuality(Metric):
 
     def curve(self) -> Tensor:
         """Mean score (31,) at every shift of the sound against the face, -15 to 15 frames; positive: heard later."""
-        cosine = cosines(torch.cat(list(self.audio)), torch.cat(list(self.face)))
-        return self._offsets(cosine, torch.cat(list(self.clip)), STRETCH)[0]
+        audio, face, clip = (torch.cat(list(values)) for values in (self.audio, self.face, self.clip))
+        return self._offsets(audio, face, clip, STRETCH)[0]
 
-    def _offsets(self, cosine: Tensor, clip: Tensor, windows: int) -> tuple[Tensor, Tensor]:
+    def _offsets(self, audio: Tensor, face: Tensor, clip: Tensor, windows: int) -> tuple[Tensor, Tensor]:
         """The curve over all windows, and the recall of the true offset over stretches of so many."""
         loudness = torch.cat(list(self.loudness))
         total, count, found = torch.zeros(2 * SHIFTS + 1), torch.zeros(2 * SHIFTS + 1), []
         for number in clip.unique():
             rows = (clip == number).nonzero().flatten()
-            scores, present = diagonals(cosine[rows][:, rows], SHIFTS)
+            scores, present = shifted_scores(audio[rows], face[rows], SHIFTS)
             total += scores.sum(0).cpu()
             count += present.sum(0).cpu()
             for first in range(0, len(rows) - windows + 1, STEP):
@@ -100,20 +101,20 @@ class ExpertQuality(Metric):
         return total / count.clamp(min=1), recall
 
 
-def diagonals(cosine: Tensor, shifts: int) -> tuple[Tensor, Tensor]:
-    """Reads the scores of a clip's faces with sounds that are shifted.
+def shifted_scores(audio: Tensor, face: Tensor, shifts: int) -> tuple[Tensor, Tensor]:
+    """Computes the cosines of a clip's faces with its sounds at every shift.
 
     Args:
-        cosine: (W, W), row: sound, column: face, both in the order of time.
+        audio, face: (W, E) embeddings of unit length, in the order of time.
         shifts: Largest shift, either way.
 
     Returns:
         Scores (W, 2 * shifts + 1), row: face, column: shift of the sound from -shifts on, 0 beyond the clip's ends; and
         which of them lie within (same shape, bool).
     """
-    windows = len(cosine)
-    faces = torch.arange(windows, device=cosine.device)[:, None]
-    sounds = faces + torch.arange(-shifts, shifts + 1, device=cosine.device)
-    present = (sounds >= 0) & (sounds < windows)
-    scores = cosine[sounds.clamp(0, windows - 1), faces] * present
-    return scores, present
+    windows = len(audio)
+    sounds = torch.arange(windows)[:, None] + torch.arange(-shifts, shifts + 1)
+    present = ((sounds >= 0) & (sounds < windows)).to(audio.device)
+    padded = F.pad(audio, (0, 0, shifts, shifts))
+    scores = [(padded[shift : shift + windows] * face).sum(1) for shift in range(2 * shifts + 1)]
+    return torch.stack(scores, dim=1), present

@@ -90,7 +90,7 @@ class SyncNet(nn.Module):
         super().__init__()
         if norm not in ("batch", "group"):
             raise LipsyncError(f"syncnet.norm: {norm!r} is neither batch nor group")
-        self.face_size = tuple(face_size)
+        self.frames, self.face_size = FRAMES, tuple(face_size)
         self.face_encoder = encoder(3 * FRAMES, self.face_size, FACE_LAYERS, width, norm)
         self.audio_encoder = encoder(1, (80, 16), MEL_LAYERS, width, norm)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lipsync.metrics.expert import HEARD, SHIFTS, ExpertQuality, diagonals
+from lipsync.metrics.expert import HEARD, SHIFTS, ExpertQuality, shifted_scores
 
 WINDOWS = 46
 
@@ -71,8 +71,14 @@ def test_only_pairs_that_differ_count_for_accuracy() -> None:
     assert metric.compute()["accuracy"].isnan()  # nothing differs: nothing to ask
 
 
-def test_diagonals_read_sounds_at_shifts() -> None:
-    cosine = torch.arange(12.0).view(3, 4)[:, :3]  # row: sound, column: face
-    scores, present = diagonals(cosine, 1)
-    assert scores.tolist() == [[0, 0, 4], [1, 5, 9], [6, 10, 0]]
+def test_scores_are_those_of_shifted_sounds() -> None:
+    audio, face = torch.arange(6.0).view(3, 2), torch.eye(3)[:, :2] + torch.tensor([0.0, 1.0])
+    scores, present = shifted_scores(audio, face, 1)
+    cosine = audio @ face.T
+    expected = [
+        [0, cosine[0, 0], cosine[1, 0]],
+        [cosine[0, 1], cosine[1, 1], cosine[2, 1]],
+        [cosine[1, 2], cosine[2, 2], 0],
+    ]
+    torch.testing.assert_close(scores, torch.tensor(expected))
     assert present.tolist() == [[False, True, True], [True, True, True], [True, True, False]]

@@ -1,0 +1,77 @@
+"""Shifts of known size are found, written down and made up for; what is doubtful stays where it is."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lipsync import LipsyncError
+from lipsync.corpora.clips import read_sound
+from lipsync.corpora.puppet.write import write_corpus
+from lipsync.corpora.records import load_manifest
+from lipsync.corpora.windows import Windows
+from lipsync.preparation.sync import best_shift, sync
+from lipsync.sound import map_wav, write_wav
+
+
+@pytest.fixture(scope="module")
+def shifted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, int]]:
+    """Held-out speakers; every clip's sound is late by another number of frames."""
+    root = tmp_path_factory.mktemp("corpus") / "synthetic"
+    write_corpus(root, speakers=6, clips=1, seconds=3.0, size=112, seed=77)
+    truth = {}
+    for late, record in zip((-7, -2, 0, 1, 5, 11), load_manifest(root), strict=True):
+        sound = np.array(map_wav(str(root / record.sound)))
+        write_wav(root / record.sound, np.roll(sound, 640 * late))
+        truth[record.id] = late
+    return root, truth
+
+
+def test_known_shifts_are_found_to_the_frame_and_corrected_at_reading(shifted: tuple, tmp_path: Path) -> None:
+    root, truth = shutil.copytree(shifted[0], tmp_path / "corpus"), shifted[1]
+    before = {path: path.read_bytes() for path in root.rglob("*.wav")}
+    assert sync(str(root), "synthetic_eval", device="cpu") == truth
+    assert before == {path: path.read_bytes() for path in root.rglob("*.wav")}
+    for record in load_manifest(root):
+        assert record.sync_offset == truth[record.id]
+        assert record.sync_confidence > 0.05
+        stored = np.array(map_wav(str(root / record.sound)))
+        late = 640 * record.sync_offset
+        assert np.array_equal(read_sound(root, record, 20_000, 3000), stored[20_000 + late : 23_000 + late])
+    # Measured again, it starts from the sound as it is stored.
+    assert sync(str(root), "synthetic_eval", device="cpu") == truth
+
+
+def test_filters_use_the_confidence(shifted: tuple, tmp_path: Path) -> None:
+    root = shutil.copytree(shifted[0], tmp_path / "corpus")
+    with pytest.raises(LipsyncError, match="run `lipsync sync`"):
+        Windows(load_manifest(root, 0.1), "train")
+    sync(str(root), "synthetic_eval", device="cpu")
+    confidence = load_manifest(root).column("sync_confidence")
+    train = load_manifest(root).column("split") == "train"
+    bar = float(np.median(confidence[train]))
+    assert len(Windows(load_manifest(root, bar), "train").rows) == (confidence[train] >= bar).sum() < train.sum()
+    with pytest.raises(LipsyncError, match="ask for less"):
+        Windows(load_manifest(root, 2.0), "train")
+
+
+def test_what_is_doubtful_stays(shifted: tuple, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    root = shutil.copytree(shifted[0], tmp_path / "corpus")
+    record = load_manifest(root)[0]
+    (root / load_manifest(root)[1].video).write_bytes(b"broken")
+    sync(str(root), "synthetic_eval", min_confidence=5.0, device="cpu")
+    assert "5 doubtful, 1 unreadable" in capsys.readouterr().out
+    again = load_manifest(root)[0]
+    assert dataclasses.replace(again, sync_confidence=None) == record
+
+
+@pytest.mark.parametrize("late", [-3, 0, 6])
+def test_best_shift_of_a_short_clip(late: int) -> None:
+    face = F.normalize(torch.rand(20, 8) - 0.3, dim=1)
+    shift, confidence = best_shift(face.roll(late, 0), face)
+    assert shift == late
+    assert confidence > 0.3
