@@ -30,11 +30,10 @@ class EMA(Callback):
         # What the module holds is the average (and the shadow the raw weights) while this is set.
         self.swapped = False
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if stage == "fit" and not self.shadow:
-            self.shadow = [p.detach().clone() for p in pl_module.unet.parameters()]
-
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Not before: the module may have taken another checkpoint's weights to start from.
+        if not self.shadow:
+            self.shadow = [p.detach().clone() for p in pl_module.unet.parameters()]
         self.shadow = [s.to(pl_module.device) for s in self.shadow]
         self._show(pl_module, average=False)
 

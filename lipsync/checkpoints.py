@@ -1,25 +1,24 @@
-"""Checkpoints in and out: ours, other people's (`originals`), and safetensors that carry their own configuration."""
+"""Checkpoints in: ours, other people's (`originals`), and safetensors that carry their own configuration."""
 
 import json
 import re
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import safetensors
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lipsync import originals
 from lipsync.errors import LipsyncError
-from lipsync.files import whole
 
 if TYPE_CHECKING:
     from lightning import LightningModule
 
     from lipsync.diff2lip import Diff2Lip
-    from lipsync.networks.syncnet import SyncNet
+    from lipsync.expert import SyncExpert
 
 SHOWN = 4  # differences named in an error
 # How torch words its refusal of a pickle that asks for more than tensors.
@@ -30,8 +29,10 @@ class SafeLoading:
     """Gives a LightningModule's `load_from_checkpoint` the default that runs no code of the file's."""
 
     @classmethod
-    def load_from_checkpoint(cls, path: str | Path, *arguments: object, weights_only: bool = True, **others: object):
-        return super().load_from_checkpoint(path, *arguments, weights_only=weights_only, **others)
+    def load_from_checkpoint(
+        cls, checkpoint_path: str | Path, *arguments: Any, weights_only: bool = True, **others: Any
+    ) -> "LightningModule":
+        return super().load_from_checkpoint(checkpoint_path, *arguments, weights_only=weights_only, **others)
 
 
 class Checkpoint(NamedTuple):
@@ -65,6 +66,8 @@ def read(path: str | Path) -> Checkpoint:
         raise LipsyncError(f"{path}: no such checkpoint")
     try:
         content, metadata = _open(path)
+    except OSError as error:
+        raise LipsyncError(f"{path}: {error.strerror or error}") from error
     except Exception as error:  # torch, zipfile, pickle and safetensors each have their own
         raise LipsyncError(f"{path}: not a checkpoint ({_reason(path, error)})") from error
     try:
@@ -79,6 +82,19 @@ def read(path: str | Path) -> Checkpoint:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise LipsyncError(f"{path}: not a checkpoint of this project ({type(error).__name__} {error})") from error
     return Checkpoint(kind, state, arguments, "published")
+
+
+def resumable(path: str | Path) -> bool:
+    """Whether a file is a Lightning checkpoint, of whatever module, from which a run can go on.
+
+    Raises:
+        LipsyncError: As `read`, for a file that is none and holds no weights known here either.
+    """
+    path = Path(path)
+    if path.is_dir() or (path.is_file() and _is_lightning(path)):  # sharded strategies write folders
+        return True
+    read(path)
+    return False
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> nn.Module:
@@ -101,7 +117,7 @@ def build(checkpoint: Checkpoint, path: str | Path) -> nn.Module:
     """Builds the module that a checkpoint describes, with its weights in; `path` names it in errors."""
     try:
         module = classes()[checkpoint.kind](**checkpoint.arguments)
-    except TypeError as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise LipsyncError(f"{path}: not a checkpoint of {checkpoint.kind} ({error})") from error
     except LipsyncError as error:
         hint = "; say what its shapes do not tell with `lipsync convert`" * (checkpoint.origin == "published")
@@ -132,7 +148,8 @@ def take_weights(module: "LightningModule", path: str | Path) -> None:
     if checkpoint.kind != type(module).__name__:
         raise LipsyncError(f"{path}: holds a {checkpoint.kind}, not a {type(module).__name__}")
     for name in ("prediction", "crop_rule"):
-        if name in module.hparams and (theirs := checkpoint.arguments[name]) != module.hparams[name]:
+        theirs = checkpoint.arguments.get(name)
+        if name in module.hparams and theirs not in (None, module.hparams[name]):
             raise LipsyncError(f"{path}: its {name} is {theirs}, not {module.hparams[name]}: set model.{name}")
     fill(module, checkpoint, path)
 
@@ -142,13 +159,13 @@ def load_diff2lip(path: str | Path, device: str | torch.device = "cpu") -> "Diff
     return _of_kind("Diff2Lip", path).to(device)
 
 
-def load_expert(name: str) -> "SyncNet":
-    """Loads a SyncNet by the name of a shipped expert ("synthetic") or by the path of a checkpoint, as `load` does."""
+def load_expert(name: str) -> "SyncExpert":
+    """Loads an expert by the name of a shipped one ("synthetic") or by the path of a checkpoint, as `load` does."""
     shipped = resources.files("lipsync.weights") / f"expert_{name}.safetensors"
     if shipped.is_file():
         with resources.as_file(shipped) as path:
-            return _of_kind("SyncExpert", path).syncnet
-    return _of_kind("SyncExpert", name).syncnet
+            return _of_kind("SyncExpert", path)
+    return _of_kind("SyncExpert", name)
 
 
 def classes() -> dict[str, type[nn.Module]]:
@@ -160,92 +177,6 @@ def classes() -> dict[str, type[nn.Module]]:
     return {module.__name__: module for module in (Diff2Lip, SyncExpert, SyncNetV2)}
 
 
-def convert(path: str, out: str | None = None, crop_rule: str | None = None, head_channels: int | None = None) -> None:
-    """Writes anybody's checkpoint as a safetensors file of this project, every key and shape verified.
-
-    Args:
-        path: A published Diff2Lip `.pt`, Wav2Lip's `lipsync_expert.pth`, `syncnet_v2.model`, or a checkpoint of ours.
-        out: The `.safetensors` to write; without, PATH with that ending.
-        crop_rule: How faces were cut out for a Diff2Lip: `tight` unless told otherwise.
-        head_channels: Channels of an attention head, which shapes do not tell: 64 unless told otherwise.
-    """
-    checkpoint = read(path)
-    told = {"crop_rule": crop_rule, "head_channels": head_channels}
-    if checkpoint.kind != "Diff2Lip" and (unfit := [name for name, value in told.items() if value is not None]):
-        raise LipsyncError(f"{path}: holds a {checkpoint.kind}, which has no {' and no '.join(unfit)}")
-    arguments = dict(checkpoint.arguments)
-    if crop_rule is not None:
-        arguments["crop_rule"] = crop_rule
-    if head_channels is not None:
-        arguments["unet"] = arguments["unet"] | {"head_channels": head_channels}
-    checkpoint = checkpoint._replace(arguments=arguments)
-    build(checkpoint, path)
-    out = out or str(Path(path).with_suffix(".safetensors"))
-    if Path(out).exists() and Path(out).samefile(path):
-        raise LipsyncError(f"{path}: would be overwritten: name another file with --out")
-    write(checkpoint, out)
-
-
-def export(checkpoint: str, out: str) -> None:
-    """Writes a checkpoint's EMA weights and configuration, half the size and safe to share, with a model card.
-
-    Args:
-        checkpoint: A `.ckpt` that `lightning fit` wrote, or any other that `lipsync.load` reads.
-        out: The `.safetensors` to write; or, in the layout that the original's code loads, `.pt`.
-    """
-    found = read(checkpoint)
-    build(found, checkpoint)
-    if Path(out).suffix == ".pt":
-        write_original(found, out)
-    else:
-        write(found, out)
-
-
-def write(checkpoint: Checkpoint, out: str) -> None:
-    """Writes a checkpoint as safetensors that `load` reads, and its model card beside it as `.md`."""
-    _check_place(out, ".safetensors")
-    metadata = {"hyper_parameters": json.dumps(checkpoint.arguments), "module": checkpoint.kind}
-    if checkpoint.steps is not None:
-        metadata["steps"] = str(checkpoint.steps)
-    with whole(out) as beside:
-        save_file({key: value.contiguous() for key, value in checkpoint.state.items()}, beside, metadata)
-        beside.chmod(0o644)  # safetensors makes it the writer's alone
-    with whole(Path(out).with_suffix(".md")) as beside:
-        beside.write_text(card(checkpoint, Path(out).name))
-    print(out)
-
-
-def write_original(checkpoint: Checkpoint, out: str) -> None:
-    """Writes a checkpoint as the original's code saves it: a bare state_dict under the original's keys."""
-    _check_place(out, ".pt")
-    if problems := originals.obstacles(checkpoint.kind, checkpoint.arguments):
-        raise LipsyncError(f"{out}: the original's code cannot run this network: {'; '.join(problems)}")
-    prefix = {"Diff2Lip": "unet.", "SyncExpert": "syncnet.", "SyncNetV2": ""}[checkpoint.kind]
-    state = {key.removeprefix(prefix): value for key, value in checkpoint.state.items()}
-    with whole(out) as beside:
-        torch.save({"state_dict": state} if checkpoint.kind == "SyncExpert" else state, beside)
-    print(out)
-
-
-def card(checkpoint: Checkpoint, name: str) -> str:
-    """Composes the model card: what it is, how it was made, how to use it, what it must not be used for."""
-    parameters = sum(value.numel() for value in checkpoint.state.values() if value.is_floating_point())
-    use = {
-        "Diff2Lip": f"lipsync dub talk.mp4 speech.wav dubbed.mp4 --checkpoint {name}",
-        "SyncExpert": f"lightning fit --config experiments/base.yaml --model.expert={name}",
-        "SyncNetV2": f"python -c \"import lipsync; judge = lipsync.load('{name}')\"",
-    }[checkpoint.kind]
-    published = checkpoint.origin == "published"
-    origin = "converted from a published checkpoint, whose terms apply" if published else "trained with lipsync"
-    trained = "" if checkpoint.steps is None else f", {checkpoint.steps} steps"
-    return (
-        f"# {name}\n\n{checkpoint.kind}, {parameters:,} parameters; {origin}{trained}.\n\n"
-        f"```json\n{json.dumps(checkpoint.arguments, indent=2)}\n```\n\n## Use\n\n```bash\n{use}\n```\n\n"
-        "## Limits\n\nA face that is made to speak must belong to somebody who agreed to it, and what is shown must be "
-        "called synthetic.\n"
-    )
-
-
 def _open(path: Path) -> tuple[object, dict[str, str]]:
     """The content of a file, and the metadata of a safetensors one; what it is, its first bytes say."""
     with path.open("rb") as file:
@@ -254,6 +185,14 @@ def _open(path: Path) -> tuple[object, dict[str, str]]:
         with safetensors.safe_open(path, "pt") as file:
             return load_file(path), file.metadata() or {}
     return torch.load(path, map_location="cpu", weights_only=True), {}
+
+
+def _is_lightning(path: Path) -> bool:
+    try:
+        content, _ = _open(path)
+    except Exception:
+        return False
+    return isinstance(content, dict) and "pytorch-lightning_version" in content
 
 
 def _reason(path: Path, error: Exception) -> str:
@@ -287,10 +226,3 @@ def _of_kind(kind: str, path: str | Path) -> nn.Module:
     if checkpoint.kind != kind:
         raise LipsyncError(f"{path}: holds a {checkpoint.kind}, not a {kind}")
     return build(checkpoint, path)
-
-
-def _check_place(out: str, suffix: str) -> None:
-    if Path(out).suffix != suffix:
-        raise LipsyncError(f"{out}: the name must end in {suffix}")
-    if not Path(out).parent.is_dir():
-        raise LipsyncError(f"{out}: there is no folder {Path(out).parent}")

@@ -16,13 +16,14 @@ from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from omegaconf import OmegaConf
 
-from lipsync.checkpoints import convert, export, read, take_weights
+from lipsync.checkpoints import resumable, take_weights
 from lipsync.corpora.folder import Folder
 from lipsync.corpora.synthetic import Synthetic
 from lipsync.diff2lip import Diff2Lip
 from lipsync.dubbing.dub import dub
 from lipsync.errors import LipsyncError
 from lipsync.expert import SyncExpert
+from lipsync.exports import convert, export
 from lipsync.preparation.prepare import prepare
 from lipsync.preparation.sync import sync
 
@@ -89,7 +90,7 @@ class LipsyncCLI(LightningCLI):
             checkpoint = str(newest(Path(wanted)))
         self.weights: str | None = None
         # Reading it says in one line what is wrong with it, before anything is written.
-        if checkpoint is not None and read(checkpoint).origin != "run":
+        if checkpoint is not None and not resumable(checkpoint):
             if self.subcommand == "fit":
                 raise LipsyncError(f"{checkpoint}: weights alone, no run to resume: start with --model.init_from=FILE")
             self.weights, checkpoint = checkpoint, None

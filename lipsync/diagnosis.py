@@ -8,8 +8,8 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from lipsync.corpora.clips import UNREADABLE
 from lipsync.corpora.datamodule import Corpus
-from lipsync.errors import LipsyncError
 from lipsync.files import whole
 from lipsync.metrics.opening import correlation
 
@@ -100,7 +100,8 @@ class Diagnosis(Callback):
     def _offset_fault(self, data: Corpus, pl_module: LightningModule) -> list[str]:
         try:
             pairs = data.sample_pairs(self.clips, pl_module.device, "train")
-        except LipsyncError:  # clips too short or too few, which has been told
+        except UNREADABLE as error:  # of which LipsyncError is one: clips too short, too few, without openings
+            log.info("The sound's offset was not examined: %s", error)
             return []
         opening = pairs["opening"][:, : pairs["own_sliding"].shape[1]]
         known = opening.isfinite().all(dim=1)

@@ -8,7 +8,7 @@ from torchmetrics import MetricCollection
 
 from lipsync import checkpoints
 from lipsync.contrast import cosines, negative_weights, two_way_accuracy
-from lipsync.corpora.crop import mask
+from lipsync.corpora.crop import RULES, mask
 from lipsync.diffusion import PREDICTIONS, SPACINGS, Diffusion
 from lipsync.errors import LipsyncError
 from lipsync.expert import FrozenExpert
@@ -88,25 +88,37 @@ class Diff2Lip(checkpoints.SafeLoading, LightningModule):
         if spacing not in SPACINGS:
             raise LipsyncError(f"spacing: {spacing!r} is none of {', '.join(SPACINGS)}")
         self.size, self.crop_rule, self.prediction = size, crop_rule, prediction
-        self.unet = UNet(image_size=size, **(unet or {}))
+        if crop_rule not in RULES:
+            raise LipsyncError(f"crop_rule: {crop_rule!r} is none of {', '.join(RULES)}")
+        try:
+            self.unet = UNet(image_size=size, **(unet or {}))
+        except TypeError as error:
+            raise LipsyncError(f"unet: {error}") from error
         self.diffusion = Diffusion(timesteps)
         self.expert: FrozenExpert | None = None
         self.register_buffer("mask", mask(size), persistent=False)
 
     def setup(self, stage: str) -> None:
-        """Reads the weights to start from and the expert, which only training needs; no other stage asks for them."""
+        """Reads the expert, which only training needs; no other stage asks for its file."""
         stored = getattr(getattr(self.trainer, "datamodule", None), "crop_rule", self.crop_rule)
         if stored != self.crop_rule:
             raise LipsyncError(f"the model's crop_rule is {self.crop_rule}, the data's {stored}: set data.crop_rule")
-        if stage != "fit":
+        if stage != "fit" or not self.loss_weights["sync"]:
             return
+        if self.hparams.expert is None:
+            rank_zero_info("No expert: L_sync is off. Train one on this corpus with experiments/syncnet.yaml.")
+            return
+        expert = checkpoints.load_expert(self.hparams.expert)
+        if expert.crop_rule != self.crop_rule:
+            raise LipsyncError(f"the model's crop_rule is {self.crop_rule}, its expert's {expert.crop_rule}")
+        frames = getattr(getattr(self.trainer, "datamodule", None), "frames", expert.syncnet.frames)
+        if expert.syncnet.frames != frames:
+            raise LipsyncError(f"the expert looks at {expert.syncnet.frames} frames, the data's windows have {frames}")
+        self.expert = FrozenExpert(expert.syncnet).to(self.device)
+
+    def on_fit_start(self) -> None:
         if self.hparams.init_from is not None and self.trainer.ckpt_path is None:  # a resumed run has its own
             checkpoints.take_weights(self, self.hparams.init_from)
-        if self.loss_weights["sync"] > 0:
-            if self.hparams.expert is None:
-                rank_zero_info("No expert: L_sync is off. Train one on this corpus with experiments/syncnet.yaml.")
-            else:
-                self.expert = FrozenExpert(checkpoints.load_expert(self.hparams.expert)).to(self.device)
 
     def on_train_start(self) -> None:
         """Refuses an expert that knows nothing of this corpus: its gradient would be noise."""
@@ -240,6 +252,7 @@ class Diff2Lip(checkpoints.SafeLoading, LightningModule):
         steps: int | None = None,
         sampler: str = "ddim",
         guidance: float = 1.0,
+        seed: int | None = None,
     ) -> Tensor:
         """Repaints frames (Sec. 3.3).
 
@@ -251,6 +264,7 @@ class Diff2Lip(checkpoints.SafeLoading, LightningModule):
             steps: Sampling steps; None: the first of `sampling_steps`.
             sampler: Name of one of `samplers`.
             guidance: How far the sound's influence is overstated; 1 is as trained.
+            seed: Of all that is drawn; None: the module's.
 
         Returns:
             (N, 3, S, S) in [-1, 1]; the upper half is that of `frames`.
@@ -258,7 +272,7 @@ class Diff2Lip(checkpoints.SafeLoading, LightningModule):
         Raises:
             LipsyncError: No such sampler.
         """
-        noise = self.noise("sampling", 0) if noise is None else noise
+        noise = self.noise("sampling", 0, seed) if noise is None else noise
         reference, noise = reference.expand_as(frames), noise.expand_as(frames)
         masked = torch.where(self.mask > 0, noise, frames)
 
@@ -278,16 +292,16 @@ class Diff2Lip(checkpoints.SafeLoading, LightningModule):
             denoise,
             noise,
             self.diffusion,
-            steps or self.hparams.sampling_steps[0],
+            self.hparams.sampling_steps[0] if steps is None else steps,
             spacing=self.hparams.spacing,
-            draw=lambda place: self.noise("sampler", place),
+            draw=lambda place: self.noise("sampler", place, seed),
         )
         return torch.where(self.mask > 0, painted.clamp(-1, 1), frames)
 
-    def noise(self, stream: str, place: int) -> Tensor:
+    def noise(self, stream: str, place: int, seed: int | None = None) -> Tensor:
         """Draws a map (1, 3, S, S) that is the same for all frames, so that what it paints does not flicker."""
         index = torch.tensor([place], device=self.device)
-        return normal(self.hparams.seed, stream, index, (3, self.size, self.size))
+        return normal(self.hparams.seed if seed is None else seed, stream, index, (3, self.size, self.size))
 
     def configure_optimizers(self) -> dict:
         weights = self.unet.parameters()

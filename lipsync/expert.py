@@ -27,7 +27,8 @@ class SyncExpert(SafeLoading, LightningModule):
         foreign_share: Weight of negatives of another speaker; the rest is other moments of the same one, which want a
             data module with `run` > 1. None weighs all negatives alike.
         chunk: Windows whose activations are held at once; a larger batch is computed in chunks, twice, and its gradient
-            is that of the whole batch. None holds all.
+            is that of the whole batch (but for BatchNorm, whose statistics are a chunk's). None holds all.
+        crop_rule: How the faces it looks at are cut out; the data's rule.
         lr: Learning rate of AdamW.
         weight_decay: Of AdamW.
         warmup: Steps over which the learning rate rises.
@@ -41,6 +42,7 @@ class SyncExpert(SafeLoading, LightningModule):
         objective: str = "bce",
         foreign_share: float | None = None,
         chunk: int | None = None,
+        crop_rule: str = "square",
         lr: float = 1e-3,
         weight_decay: float = 0.01,
         warmup: int = 100,
@@ -50,7 +52,16 @@ class SyncExpert(SafeLoading, LightningModule):
         self.save_hyperparameters()
         if network not in NETWORKS:
             raise LipsyncError(f"network: {network!r} is none of {', '.join(NETWORKS)}")
-        self.syncnet = NETWORKS[network](**(syncnet or {}))
+        self.crop_rule = crop_rule
+        try:
+            self.syncnet = NETWORKS[network](**(syncnet or {}))
+        except TypeError as error:
+            raise LipsyncError(f"syncnet of network {network}: {error}") from error
+
+    def setup(self, stage: str) -> None:
+        stored = getattr(getattr(self.trainer, "datamodule", None), "crop_rule", self.crop_rule)
+        if stored != self.crop_rule:
+            raise LipsyncError(f"the expert's crop_rule is {self.crop_rule}, the data's {stored}: set data.crop_rule")
 
     def embed(self, mel: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Embeds windows: mel (B, 1, 80, M), frames (B, T, 3, S, S) -> audio and face (B, E), of unit length."""
@@ -67,7 +78,8 @@ class SyncExpert(SafeLoading, LightningModule):
         """Returns the cosines (B, B) of all processes' windows and the weights of the negatives (B, B)."""
         audio, face = self.embed(batch["mel"], batch["frames"])
         places = torch.stack([batch[name] for name in ("clip", "speaker", "first_frame")], dim=1)
-        if self.trainer.world_size > 1:
+        # Validation's shares may be of unequal size, which a gathering would wait for in vain.
+        if self.training and self.trainer.world_size > 1:
             audio, face = (self.all_gather(x, sync_grads=True).flatten(0, 1) for x in (audio, face))
             places = self.all_gather(places).flatten(0, 1)
         share = self.hparams.foreign_share

@@ -14,7 +14,8 @@ def whole(path: str | Path) -> Iterator[Path]:
         OSError: the file cannot be synced or renamed, for example because nothing was written.
     """
     path = Path(path)
-    beside = path.with_name(path.name + ".part")
+    # Of its own for every process: several may write the same file at once, and the last to rename wins.
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         yield beside
         publish(beside, path)

@@ -44,7 +44,7 @@ class OffsetCurve(Callback):
     """Writes `offset_curve.svg` into the run folder when an expert has been tested."""
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        values = pl_module.quality.curve().tolist()
+        values = pl_module.quality.curve
         if trainer.is_global_zero:
             path = Path(trainer.default_root_dir) / "offset_curve.svg"
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -43,7 +43,8 @@ def recognise(content: object) -> Original:
     if "audio_encoder_to_style.3.weight" in state and "input_blocks.0.0.weight" in state:
         return Original("Diff2Lip", _prefixed(state, "unet."), diff2lip_arguments(state))
     if "face_encoder.0.conv_block.0.weight" in state:
-        return Original("SyncExpert", _prefixed(state, "syncnet."), {"syncnet": syncnet_arguments(state)})
+        arguments = {"network": "wav2lip", "syncnet": syncnet_arguments(state), "crop_rule": "tight"}
+        return Original("SyncExpert", _prefixed(state, "syncnet."), arguments)
     if "netcnnlip.0.weight" in state:
         return Original("SyncNetV2", state, {})
     keys = ", ".join(islice(state, 3))
@@ -56,8 +57,9 @@ def unwrap(content: object) -> State:
     Raises:
         LipsyncError: There is none.
     """
-    while isinstance(content, Mapping) and (inner := next((key for key in WRAPPERS if key in content), None)):
-        content = content[inner]
+    for _ in WRAPPERS:  # no deeper: a pickle may contain itself
+        if isinstance(content, Mapping) and (inner := next((key for key in WRAPPERS if key in content), None)):
+            content = content[inner]
     weights = isinstance(content, Mapping) and all(isinstance(value, Tensor) for value in content.values())
     if not weights or not content:
         raise LipsyncError("holds no weights")

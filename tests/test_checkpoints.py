@@ -14,7 +14,8 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from lipsync import Diff2Lip, LipsyncError, SyncExpert, load
-from lipsync.checkpoints import convert, export, load_diff2lip, load_expert, read, take_weights
+from lipsync.checkpoints import load_diff2lip, load_expert, read, take_weights
+from lipsync.exports import convert, export
 from lipsync.networks.syncnet import SyncNet
 from lipsync.networks.syncnet_v2 import SyncNetV2
 from lipsync.networks.unet import UNet
@@ -121,7 +122,7 @@ def test_published_syncnets(tmp_path: Path) -> None:
     expert, judge = load(tmp_path / "lipsync_expert.pth"), load(tmp_path / "syncnet_v2.model")
     assert isinstance(expert, SyncExpert)
     assert same(expert.syncnet.state_dict(), colour.state_dict())
-    assert same(load_expert(str(tmp_path / "lipsync_expert.pth")).state_dict(), colour.state_dict())
+    assert same(load_expert(str(tmp_path / "lipsync_expert.pth")).syncnet.state_dict(), colour.state_dict())
     assert isinstance(judge, SyncNetV2)
     assert same(judge.state_dict(), second.state_dict())
     with pytest.raises(LipsyncError, match="holds a SyncNetV2, not a SyncExpert"):
@@ -146,6 +147,10 @@ def test_convert_takes_what_shapes_do_not_tell(published: Path, tmp_path: Path) 
         convert(str(tmp_path / "published.safetensors"))
     with pytest.raises(LipsyncError, match=r"head_channels 24 does not divide"):
         convert(str(published), head_channels=24)
+    with pytest.raises(LipsyncError, match="not a checkpoint of Diff2Lip"):
+        convert(str(published), head_channels=0)
+    with pytest.raises(LipsyncError, match=r"oval.*square, tight, voxceleb2"):
+        convert(str(published), crop_rule="oval")
 
 
 def test_what_comes_in_goes_out_in_the_originals_layout(published: Path, unet: nn.Module, tmp_path: Path) -> None:
@@ -185,6 +190,20 @@ def test_one_wrong_key_or_shape_is_named(published: Path, unet: nn.Module) -> No
     torch.save(state, published)
     with pytest.raises(LipsyncError, match=r"extra is not known; .*qkv\.weight is \(3, 3, 1\), not \(384, 128, 1\)$"):
         load(published)
+
+
+def test_a_file_that_contains_itself_is_no_trap(tmp_path: Path) -> None:
+    content: dict = {}
+    content["model"] = content
+    torch.save(content, tmp_path / "loop.pt")
+    with pytest.raises(LipsyncError, match="holds no weights"):
+        load(tmp_path / "loop.pt")
+
+
+def test_a_card_written_by_hand_stays(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "out.md").write_text("My own words")
+    export(str(model), str(tmp_path / "out.safetensors"))
+    assert (tmp_path / "out.md").read_text() == "My own words"
 
 
 class Intruder:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from lipsync import Diff2Lip, LipsyncError, load
-from lipsync.checkpoints import Checkpoint, write
 from lipsync.expert import FrozenExpert
 from lipsync.networks.syncnet import SyncNet
 
@@ -260,25 +259,6 @@ def test_guidance_overstates_the_sound() -> None:
     for guidance in (0.0, 1.0, 3.0):
         painted = model.generate(batch["frames"][0], batch["reference"][0], mels, guidance=guidance)
         torch.testing.assert_close(painted[:, :, 16:], torch.full((5, 3, 16, 32), 0.2 * guidance), atol=1e-5, rtol=0)
-
-
-def test_weights_to_start_from_are_read_for_fit_only(tmp_path: Path) -> None:
-    torch.manual_seed(1)
-    start, model = tiny(), tiny(init_from=str(tmp_path / "start.safetensors"), loss_weights={"sync": 0.0})
-    model.trainer = SimpleNamespace(ckpt_path=None)
-    with pytest.raises(LipsyncError, match="no such checkpoint"):
-        model.setup("fit")
-    model.setup("test")
-    start_from = Checkpoint("Diff2Lip", start.state_dict(), dict(start.hparams), "export")
-    write(start_from, str(tmp_path / "start.safetensors"))
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    model.trainer.ckpt_path = "last.ckpt"  # a resumed run has its own weights
-    model.setup("fit")
-    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-    model.trainer.ckpt_path = None
-    model.setup("fit")
-    assert all(torch.equal(tensor, start.state_dict()[name]) for name, tensor in model.state_dict().items())
-    assert not all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 def test_the_data_must_be_cut_as_the_model_expects() -> None:

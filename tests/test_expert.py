@@ -117,6 +117,6 @@ def test_the_shipped_expert_judges_speakers_it_never_heard(tmp_path: Path) -> No
     manifest = load_manifest(tmp_path / "synthetic")
     drawn = Windows(manifest, "train", length=24)
     batch = corpus.on_after_batch_transfer(default_collate([drawn[i] for i in range(24)]), 0)
-    frozen = FrozenExpert(load_expert("synthetic"))
+    frozen = FrozenExpert(load_expert("synthetic").syncnet)
     cosine = cosines(*frozen(batch["mel"], batch["frames"]))
     assert two_way_accuracy(cosine, ~torch.eye(24, dtype=torch.bool)) > 0.8

@@ -11,6 +11,7 @@ import wandb
 
 from lipsync import Diff2Lip, cli, load
 from lipsync.corpora.puppet.write import write_corpus
+from lipsync.exports import export
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = {"speakers": 4, "clips": 2, "seconds": 1.6, "size": 64}
@@ -89,6 +90,25 @@ def test_fit_leaves_a_whole_run_folder(tmp_path: Path, corpus: Path, capsys) -> 
     for name in ("opening_correlation", "psnr_painted", "1_steps/grain_ratio"):
         assert again[name] == pytest.approx(metrics[name], abs=1e-5)
     assert json.loads((run / "metrics.json").read_text()) == metrics
+
+
+def test_a_run_starts_from_weights_that_its_resumption_does_not_need(tmp_path: Path, corpus: Path) -> None:
+    quick = ("--test_after_fit=false", "--model.expert=null", "--name=one")
+    lightning("fit", tmp_path, corpus, *quick, "--trainer.max_steps=1")
+    export(str(tmp_path / "runs" / "one" / "checkpoints" / "last.ckpt"), str(tmp_path / "one.safetensors"))
+    start = load(tmp_path / "one.safetensors").state_dict()
+
+    # No step is taken when the learning rate is 0: what is saved, average and all, is what training started from.
+    quick = ("--test_after_fit=false", "--model.expert=null", "--name=two", "--model.lr=0")
+    lightning("fit", tmp_path, corpus, *quick, f"--model.init_from={tmp_path}/one.safetensors", "--trainer.max_steps=1")
+    last = torch.load(tmp_path / "runs" / "two" / "checkpoints" / "last.ckpt", weights_only=True)
+    for name, tensor in start.items():
+        torch.testing.assert_close(last["state_dict"][name], tensor, atol=1e-6, rtol=1e-6)
+
+    (tmp_path / "one.safetensors").unlink()
+    gone = f"--model.init_from={tmp_path}/one.safetensors"
+    lightning("fit", tmp_path, corpus, *quick, gone, "--trainer.max_steps=2", "--ckpt_path=last")
+    assert torch.load(tmp_path / "runs" / "two" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 2
 
 
 def test_a_resumed_run_is_bitwise_the_uninterrupted_one(tmp_path: Path, corpus: Path) -> None:

@@ -12,8 +12,8 @@ import wandb
 from torch import Tensor
 
 from lipsync import cli, dub, load
-from lipsync.checkpoints import convert
 from lipsync.corpora.puppet.write import write_corpus
+from lipsync.exports import convert
 from lipsync.metrics.sync import evaluate
 from lipsync.sound import decode_to_wav, map_wav, write_wav
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -124,17 +124,18 @@ def read_record(root: str | Path, path: Path) -> Record:
     try:
         record = Record(**json.loads(path.read_text(encoding="utf-8")))
         _check(root, record)
-    except (ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise LipsyncError(f"{path} is not a clip's record ({error}): delete it and prepare the clip again") from None
     return record
 
 
-def build_manifest(root: str | Path) -> int:
-    """Gather all records of a corpus, sorted by id, in its manifest; returns how many there are."""
+def build_manifest(root: str | Path, only: Collection[str] | None = None) -> int:
+    """Gather all records of a corpus, or only those of some ids, in its manifest; returns how many there are."""
     root = Path(root)
     if not root.is_dir():
         raise LipsyncError(f"no corpus at {root}: prepare one with `lipsync prepare`")
-    records = sorted((read_record(root, path) for path in root.rglob("*.json")), key=lambda record: record.id)
+    found = (read_record(root, path) for path in root.rglob("*.json"))
+    records = sorted((r for r in found if only is None or r.id in only), key=lambda record: record.id)
     if not records:
         raise LipsyncError(f"the corpus {root} has no clips: see the report of `lipsync prepare` for why none was kept")
     rows = [{name: getattr(record, name) for name in _SCHEMA.names} for record in records]
@@ -206,7 +207,10 @@ def load_manifest(root: str | Path, min_confidence: float | None = None) -> Mani
     except pa.ArrowInvalid as error:
         raise LipsyncError(f"{path} is damaged ({error}): delete it and run `lipsync prepare` again") from None
     if not table.schema.equals(_SCHEMA):
-        build_manifest(root)
+        try:
+            build_manifest(root, set(table["id"].to_pylist()))
+        except (OSError, KeyError) as error:
+            raise LipsyncError(f"{path} is of another version and cannot be built anew: {error}") from error
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     if not len(table):
         raise LipsyncError(f"the corpus {root} has no clips: see the report of `lipsync prepare` for why")

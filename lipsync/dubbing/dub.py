@@ -78,6 +78,8 @@ def dub(
     samplers.named(sampler)
     device = choose_device(device)
     model = checkpoints.load_diff2lip(checkpoint, device)
+    if steps is not None:
+        model.diffusion.respaced(steps, model.hparams.spacing)  # says now what is wrong with it
     how = {"steps": steps, "sampler": sampler, "guidance": guidance}
     return dub_with(model, FaceFinder(device), video, audio, out, seed, device, **how)
 
@@ -95,7 +97,7 @@ def dub_with(
     """Dubs with a model and a face finder at hand; `how` are the model's own options; else as `dub`."""
     source = read_format(video)
     noise = normal(seed, "sampling", torch.zeros(1, dtype=torch.int64), (3, model.size, model.size)).to(device)
-    paint = partial(model.generate, noise=noise, **how)
+    paint = partial(model.generate, noise=noise, seed=seed, **how)
     with tempfile.TemporaryDirectory() as folder, Progress(console=Console(stderr=True), transient=True) as progress:
         decode_to_wav(audio, f"{folder}/sound.wav")
         sound = map_wav(f"{folder}/sound.wav")

@@ -46,9 +46,10 @@ def score(face: Tensor, audio: Tensor, vshift: int = 15) -> SyncScore:
         audio: (N, E).
         vshift: Largest shift in frames, either way.
     """
-    shifted = F.pad(audio, (0, 0, vshift, vshift)).unfold(0, 2 * vshift + 1, 1)
+    padded, windows = F.pad(audio, (0, 0, vshift, vshift)), len(face)
     # The original's pairwise_distance adds 1e-6 to every difference.
-    distances = (face[:, :, None] - shifted + 1e-6).norm(dim=1)
+    at_shift = [(face - padded[shift : shift + windows] + 1e-6).norm(dim=1) for shift in range(2 * vshift + 1)]
+    distances = torch.stack(at_shift, dim=1)
     mean = distances.mean(dim=0)
     best, median = int(mean.argmin()), mean.median()
     confidence = median - distances[:, best]

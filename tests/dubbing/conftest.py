@@ -42,14 +42,14 @@ class Same:
     def __init__(self, size: int = 48) -> None:
         self.size = size
 
-    def generate(self, frames: Tensor, reference: Tensor, frame_mels: Tensor, noise: Tensor) -> Tensor:
+    def generate(self, frames: Tensor, reference: Tensor, frame_mels: Tensor, noise: Tensor, **how) -> Tensor:
         return frames
 
 
 class White(Same):
     """Paints the lower half white."""
 
-    def generate(self, frames: Tensor, reference: Tensor, frame_mels: Tensor, noise: Tensor) -> Tensor:
+    def generate(self, frames: Tensor, reference: Tensor, frame_mels: Tensor, noise: Tensor, **how) -> Tensor:
         painted = frames.clone()
         painted[:, :, self.size // 2 :] = 1
         return painted

@@ -4,6 +4,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from lipsync import checkpoints
+from lipsync.diffusion import Diffusion
 from lipsync.dubbing import dub as module
 from lipsync.dubbing.dub import DubReport, check, dub, dub_with
 from lipsync.dubbing.generate import CHUNK
@@ -93,7 +95,9 @@ def test_same_seed_same_file(make_video: Callable, make_sound: Callable, still_f
     class Noisy:
         size, crop_rule = 16, "square"
 
-        def generate(self, frames: torch.Tensor, reference: object, mels: object, noise: torch.Tensor) -> object:
+        def generate(
+            self, frames: torch.Tensor, reference: object, mels: object, noise: torch.Tensor, seed: int
+        ) -> object:
             assert noise.shape == (1, 3, 16, 16)
             return noise.clamp(-1, 1).expand_as(frames)
 
@@ -180,15 +184,20 @@ def test_dub_loads_the_checkpoint(
     given = {}
 
     class Listening(white):
-        def generate(self, *arguments: torch.Tensor, steps: int, sampler: str, guidance: float, **how) -> torch.Tensor:
-            given.update(steps=steps, sampler=sampler, guidance=guidance)
-            return super().generate(*arguments, **how)
+        diffusion, hparams = Diffusion(), SimpleNamespace(spacing="leading")
+
+        def generate(self, *arguments: torch.Tensor, noise: torch.Tensor, **how: object) -> torch.Tensor:
+            given.update(how)
+            return super().generate(*arguments, noise)
 
     monkeypatch.setattr(checkpoints, "load_diff2lip", lambda path, device: {"model.ckpt": Listening()}[path])
     monkeypatch.setattr(module, "FaceFinder", lambda device: still_face())
-    report = dub(make_video(), make_sound(1.0), str(tmp_path / "out.mkv"), "model.ckpt", 3, guidance=2.0, device="cpu")
+    report = dub(make_video(), make_sound(1.0), str(tmp_path / "out.mkv"), "model.ckpt", 4, guidance=2.0, device="cpu")
     assert report.painted == 10
-    assert given == {"steps": 3, "sampler": "ddim", "guidance": 2.0}
+    assert given == {"steps": 4, "sampler": "ddim", "guidance": 2.0, "seed": 0}
+    for steps in (0, 70, 2000):
+        with pytest.raises(LipsyncError, match=str(steps)):
+            dub(make_video(), make_sound(1.0), str(tmp_path / "out.mp4"), "model.ckpt", steps, device="cpu")
 
 
 def test_failing_model_leaves_nothing(work: Callable, same: type, tmp_path: Path) -> None:
