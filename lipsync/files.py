@@ -7,15 +7,18 @@ from pathlib import Path
 
 
 @contextmanager
-def whole(path: str | Path) -> Iterator[Path]:
+def whole(path: str | Path, contested: bool = False) -> Iterator[Path]:
     """Yields a path beside `path` to write to; on a clean exit it is synced and renamed, on an error removed.
+
+    Args:
+        path: where the file belongs.
+        contested: several processes may write the same file at once; each has its own beside, the last rename wins.
 
     Raises:
         OSError: the file cannot be synced or renamed, for example because nothing was written.
     """
     path = Path(path)
-    # Of its own for every process: several may write the same file at once, and the last to rename wins.
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part" if contested else f"{path.name}.part")
     try:
         yield beside
         publish(beside, path)

@@ -33,3 +33,12 @@ def test_creates_no_folder(tmp_path):
     with pytest.raises(FileNotFoundError), whole(tmp_path / "missing" / "a.json") as beside:
         beside.write_text("new")
     assert not list(tmp_path.iterdir())
+
+
+def test_two_who_write_at_once_do_not_meet(tmp_path):
+    path = tmp_path / "a.json"
+    with whole(path, contested=True) as beside:
+        assert beside.name not in ("a.json", "a.json.part")
+        beside.write_text("new")
+    assert path.read_text() == "new"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]

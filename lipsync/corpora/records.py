@@ -141,7 +141,7 @@ def build_manifest(root: str | Path, only: Collection[str] | None = None) -> int
     rows = [{name: getattr(record, name) for name in _SCHEMA.names} for record in records]
     table = pa.Table.from_pylist(rows, schema=_SCHEMA)
     with (
-        whole(root / MANIFEST) as beside,
+        whole(root / MANIFEST, contested=True) as beside,
         pa.OSFile(str(beside), "wb") as sink,
         pa.ipc.new_file(sink, _SCHEMA) as writer,
     ):

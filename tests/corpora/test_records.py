@@ -5,6 +5,7 @@ import json
 import pickle
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from lipsync.corpora.records import (
@@ -142,3 +143,28 @@ def test_a_file_is_no_folder_to_claim(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(LipsyncError, match="name another folder"):
         claim(tmp_path / "file", "a.settings", {"size": 96})
+
+
+def test_a_manifest_of_another_version_is_built_anew(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_record(tmp_path, dataclasses.replace(RECORD, id=name))
+    build_manifest(tmp_path)
+    table = pa.ipc.open_file(pa.memory_map(str(tmp_path / MANIFEST))).read_all().drop_columns(["sync_offset"])
+    with pa.OSFile(str(tmp_path / "old"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    # A clip that an unfinished preparation added meanwhile has no split yet: it stays out.
+    write_record(tmp_path, dataclasses.replace(RECORD, id="c"))
+    (tmp_path / "old").rename(tmp_path / MANIFEST)
+    assert [record.id for record in load_manifest(tmp_path)] == ["a", "b"]
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_clips_below_a_confidence_are_in_no_split(tmp_path: Path) -> None:
+    for name, confidence in (("a", 0.4), ("b", 0.0), ("c", 0.2)):
+        write_record(tmp_path, dataclasses.replace(RECORD, id=name, sync_offset=3, sync_confidence=confidence))
+    build_manifest(tmp_path)
+    manifest = pickle.loads(pickle.dumps(load_manifest(tmp_path, 0.2)))
+    assert manifest.rows("train").tolist() == [0, 2]
+    assert (manifest[2].sync_offset, manifest[2].sync_confidence) == (3, 0.2)
+    with pytest.raises(LipsyncError, match="ask for less"):
+        load_manifest(tmp_path, 0.9).rows("train")
