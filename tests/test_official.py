@@ -1,5 +1,6 @@
 """Weights laid out as the authors publish them: converted, dubbed with, trained on; the SyncNets in their roles."""
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -55,29 +56,38 @@ def test_official_weights_dub_a_real_clip_and_train_on(
     model = load(converted)
     layout = [f"--model.unet.{key}={value}" for key, value in model.hparams.unet.items()]
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(cli.RUN, "")
-    monkeypatch.delenv(cli.RUN)
-    command = ["lightning", "fit", "--config", str(EXPERIMENTS / "base.yaml")]
-    command += ["--config", str(EXPERIMENTS / "official.yaml"), f"--model.size={model.size}", *layout]
-    command += [f"--model.init_from={converted}", "--model.expert=lipsync_expert.pth", "--model.sync_ramp=0"]
-    command += ["--model.expert_bar=0"]  # its weights are drawn at random
-    command += ["--data.root=synthetic", "--data.speakers=4", "--data.clips=2", "--data.seconds=1.6"]
-    command += ["--data.track_size=64", "--data.batch_size=1", "--data.workers=0", "--data.val_windows=2"]
-    command += ["--data.pair_frames=5", "--trainer.max_steps=2", "--trainer.val_check_interval=2"]
-    command += ["--trainer.accelerator=cpu", "--trainer.devices=1", "--test_after_fit=false", "--model.warmup=0"]
-    command += ["--trainer.log_every_n_steps=1"]
-    monkeypatch.setattr(sys, "argv", command)
-    try:
-        cli.fit_main()
-    finally:
-        wandb.finish()
-    trained = torch.load(tmp_path / "runs" / "official" / "checkpoints" / "last.ckpt", weights_only=True)
+
+    def lightning(subcommand: str, *options: str) -> None:
+        monkeypatch.setenv(cli.RUN, "")
+        monkeypatch.delenv(cli.RUN)
+        command = ["lightning", subcommand, "--config", str(EXPERIMENTS / "base.yaml")]
+        command += ["--config", str(EXPERIMENTS / "official.yaml"), f"--model.size={model.size}", *layout]
+        command += ["--data.root=synthetic", "--data.speakers=4", "--data.clips=2", "--data.seconds=1.6"]
+        command += ["--data.track_size=64", "--data.batch_size=1", "--data.workers=0", "--data.val_windows=2"]
+        command += ["--data.pair_frames=5", "--trainer.accelerator=cpu", "--trainer.devices=1", *options]
+        monkeypatch.setattr(sys, "argv", command)
+        try:
+            cli.fit_main()
+        finally:
+            wandb.finish()
+
+    # The authors' own file, as it is.
+    quick = ("--model.sampling_steps=[1]", "--data.pair_clips=2", "--trainer.logger=false")
+    lightning("test", f"--ckpt_path={tmp_path}/official.pt", *quick)
+    scores = json.loads((tmp_path / "runs" / "official" / "test" / "metrics.json").read_text())
+    assert scores["psnr_painted"] < scores["psnr_copy_reference"]  # its weights are drawn at random
+
+    start = (f"--model.init_from={converted}", "--model.warmup=0", "--test_after_fit=false")
+    expert = ("--model.expert=lipsync_expert.pth", "--model.expert_bar=0", "--model.sync_ramp=0")
+    steps = ("--trainer.max_steps=2", "--trainer.val_check_interval=2", "--trainer.log_every_n_steps=1")
+    lightning("fit", *start, *expert, *steps, "--name=onward")
+    trained = torch.load(tmp_path / "runs" / "onward" / "checkpoints" / "last.ckpt", weights_only=True)
     assert trained["global_step"] == 2
     raw = trained["raw_weights"]
     moved = [(raw[f"unet.{key}"] - value).abs().max() for key, value in model.unet.state_dict().items()]
     # AdamW moves every weight by about the learning rate a step: training went on from the official ones.
     assert 1e-5 < max(moved) < 1e-3
-    history = (tmp_path / "runs" / "official" / "metrics.csv").read_text()
+    history = (tmp_path / "runs" / "onward" / "metrics.csv").read_text()
     assert "train/sync" in history
 
 
