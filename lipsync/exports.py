@@ -56,6 +56,10 @@ def export(checkpoint: str, out: str) -> None:
 def write(checkpoint: Checkpoint, out: str) -> None:
     """Writes a checkpoint as safetensors that `load` reads, and its model card beside it as `.md`."""
     _check_place(out, ".safetensors")
+    # Paths of the machine that trained it are nobody else's business; names of shipped experts stay.
+    private = {"init_from": None} | ({"expert": None} if Path(checkpoint.arguments.get("expert") or "").suffix else {})
+    arguments = {key: private.get(key, value) for key, value in checkpoint.arguments.items()}
+    checkpoint = checkpoint._replace(arguments=arguments)
     metadata = {"hyper_parameters": json.dumps(checkpoint.arguments), "module": checkpoint.kind}
     if checkpoint.steps is not None:
         metadata["steps"] = str(checkpoint.steps)

@@ -200,6 +200,18 @@ def test_a_file_that_contains_itself_is_no_trap(tmp_path: Path) -> None:
         load(tmp_path / "loop.pt")
 
 
+def test_an_export_names_no_private_path(tmp_path: Path) -> None:
+    small = {"channels": 8, "channel_mult": [1], "attention_resolutions": [], "head_channels": 8, "groups": 4}
+    private = {"init_from": "/home/anna/start.pt", "expert": "/home/anna/expert.ckpt"}
+    path = save(Diff2Lip(size=16, unet=small | {"audio_channels": [8]}, **private), tmp_path / "private.ckpt")
+    export(str(path), str(tmp_path / "out.safetensors"))
+    assert "anna" not in (tmp_path / "out.md").read_text()
+    assert load(tmp_path / "out.safetensors").hparams.init_from is None
+    path = save(Diff2Lip(size=16, unet=small | {"audio_channels": [8]}, expert="synthetic"), tmp_path / "named.ckpt")
+    export(str(path), str(tmp_path / "named.safetensors"))
+    assert load(tmp_path / "named.safetensors").hparams.expert == "synthetic"
+
+
 def test_a_card_written_by_hand_stays(model: Path, tmp_path: Path) -> None:
     (tmp_path / "out.md").write_text("My own words")
     export(str(model), str(tmp_path / "out.safetensors"))

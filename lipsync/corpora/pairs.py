@@ -31,7 +31,7 @@ class Pairs(Dataset):
     """
 
     def __init__(self, manifest: Manifest, split: str, frames: int = 50, count: int = 100, seed: int = 0) -> None:
-        long_enough = manifest.column("frames") > frames
+        long_enough = (manifest.column("frames") > frames) & manifest.trusted()
         rows = manifest.rows(split)
         rows = rows[long_enough[rows]]
         donors = rows if len(rows) >= 2 else np.flatnonzero(long_enough)

@@ -177,15 +177,18 @@ class Manifest:
         """One field of all records, as an array."""
         return self._table[name].to_numpy()
 
+    def trusted(self) -> np.ndarray:
+        """Which clips may be used, bool; raises LipsyncError when one has no confidence to be judged by."""
+        if self.min_confidence is None:
+            return np.ones(len(self), bool)
+        confidence = self.column("sync_confidence").astype(np.float64)  # NaN where none was measured
+        if np.isnan(confidence).any():
+            raise LipsyncError(f"{self.root} has clips without a confidence: run `lipsync sync`")
+        return confidence >= self.min_confidence
+
     def rows(self, split: str) -> np.ndarray:
         """Numbers of a split's records, int64; raises LipsyncError when there are none."""
-        chosen = self.column("split") == split
-        if self.min_confidence is not None:
-            confidence = self.column("sync_confidence").astype(np.float64)  # NaN where none was measured
-            if np.isnan(confidence[chosen]).any():
-                raise LipsyncError(f"{self.root} has clips without a confidence: run `lipsync sync`")
-            chosen &= confidence >= self.min_confidence
-        rows = np.flatnonzero(chosen)
+        rows = np.flatnonzero((self.column("split") == split) & self.trusted())
         if not len(rows) and self.min_confidence is not None:
             raise LipsyncError(f"{self.root} has no {split} clips of confidence {self.min_confidence}: ask for less")
         if not len(rows):
