@@ -100,7 +100,8 @@ class Diff2Lip(checkpoints.SafeLoading, LightningModule):
 
     def setup(self, stage: str) -> None:
         """Reads the expert, which only training needs; no other stage asks for its file."""
-        stored = getattr(getattr(self.trainer, "datamodule", None), "crop_rule", self.crop_rule)
+        data = getattr(self.trainer, "datamodule", None)
+        stored = getattr(data, "crop_rule", self.crop_rule)
         if stored != self.crop_rule:
             raise LipsyncError(f"the model's crop_rule is {self.crop_rule}, the data's {stored}: set data.crop_rule")
         if stage != "fit" or not self.loss_weights["sync"]:
@@ -111,7 +112,7 @@ class Diff2Lip(checkpoints.SafeLoading, LightningModule):
         expert = checkpoints.load_expert(self.hparams.expert)
         if expert.crop_rule != self.crop_rule:
             raise LipsyncError(f"the model's crop_rule is {self.crop_rule}, its expert's {expert.crop_rule}")
-        frames = getattr(getattr(self.trainer, "datamodule", None), "frames", expert.syncnet.frames)
+        frames = getattr(data, "frames", expert.syncnet.frames)
         if expert.syncnet.frames != frames:
             raise LipsyncError(f"the expert looks at {expert.syncnet.frames} frames, the data's windows have {frames}")
         self.expert = FrozenExpert(expert.syncnet).to(self.device)

@@ -98,12 +98,23 @@ class ExpertQuality(Metric):
                 stretch = slice(first, first + windows)
                 if (loudness[rows[stretch]] > HEARD).float().mean() < 0.5:
                     continue
-                enough = present[stretch].sum(0) >= windows / 2
-                mean = scores[stretch].sum(0) / present[stretch].sum(0).clamp(min=1)
-                best = torch.where(enough, mean, -1).argmax() - SHIFTS
-                found.append((best.abs() <= 1).float())
-        recall = torch.stack(found).mean() if found else torch.tensor(torch.nan)
+                shift, _ = best_shift(scores[stretch], present[stretch])
+                found.append(float(abs(shift) <= 1))
+        recall = torch.tensor(found).mean()  # NaN of nothing
         return total / count.clamp(min=1), recall
+
+
+def best_shift(scores: Tensor, present: Tensor) -> tuple[int, float]:
+    """Finds the shift of the sound with the best mean score, and by how much it stands out over the median of all.
+
+    Args:
+        scores, present: (W, 2 * shifts + 1), of `shifted_scores` or some rows of it.
+    """
+    heard = present.sum(0)
+    known = 2 * heard >= len(scores)  # shifts that leave at least half of the windows
+    mean = torch.where(known, scores.sum(0) / heard.clamp(min=1), -torch.inf)
+    best = int(mean.argmax())
+    return best - len(mean) // 2, float(mean[best] - mean[known].median())
 
 
 def shifted_scores(audio: Tensor, face: Tensor, shifts: int) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from lipsync.corpora.records import build_manifest, inside, load_manifest, read_
 from lipsync.device import choose_device
 from lipsync.errors import LipsyncError
 from lipsync.expert import SyncExpert
-from lipsync.metrics.expert import SHIFTS, shifted_scores
+from lipsync.metrics.expert import SHIFTS, best_shift, shifted_scores
 
 BATCH = 64  # windows embedded at once
 OVERSAMPLE = 2
@@ -97,14 +97,4 @@ def measure(
         squares = crop(seen, box, syncnet.face_size[1], OVERSAMPLE) / 127.5 - 1
         face.append(syncnet.embed_face(syncnet.faces(squares.unfold(0, syncnet.frames, 1).movedim(-1, 1))))
         audio.append(syncnet.embed_audio(part[:, None]))
-    return best_shift(torch.cat(audio), torch.cat(face))
-
-
-def best_shift(audio: Tensor, face: Tensor) -> tuple[int, float]:
-    """Finds the shift of the sound with the best mean score, and by how much it stands out; (W, E) embeddings each."""
-    scores, present = shifted_scores(audio, face, SHIFTS)
-    heard = present.sum(0)
-    known = 2 * heard >= len(audio)  # shifts that leave at least half of a short clip, as many either way
-    mean = scores.sum(0)[known] / heard[known]
-    best = int(mean.argmax())
-    return best - len(mean) // 2, float(mean[best] - mean.median())
+    return best_shift(*shifted_scores(torch.cat(audio), torch.cat(face), SHIFTS))

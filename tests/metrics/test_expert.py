@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lipsync.metrics.expert import HEARD, SHIFTS, ExpertQuality, shifted_scores
+from lipsync.metrics.expert import HEARD, SHIFTS, ExpertQuality, best_shift, shifted_scores
 
 WINDOWS = 46
 
@@ -82,3 +82,11 @@ def test_scores_are_those_of_shifted_sounds() -> None:
     ]
     torch.testing.assert_close(scores, torch.tensor(expected))
     assert present.tolist() == [[False, True, True], [True, True, True], [True, True, False]]
+
+
+@pytest.mark.parametrize("late", [-3, 0, 6])
+def test_best_shift_of_a_short_clip(late: int) -> None:
+    face = F.normalize(torch.rand(20, 8) - 0.3, dim=1)
+    shift, confidence = best_shift(*shifted_scores(face.roll(late, 0), face, SHIFTS))
+    assert shift == late
+    assert confidence > 0.3

@@ -6,15 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
 
 from lipsync import LipsyncError
 from lipsync.corpora.clips import read_sound
 from lipsync.corpora.puppet.write import write_corpus
 from lipsync.corpora.records import load_manifest
 from lipsync.corpora.windows import Windows
-from lipsync.preparation.sync import best_shift, sync
+from lipsync.preparation.sync import sync
 from lipsync.sound import map_wav, write_wav
 
 
@@ -67,11 +65,3 @@ def test_what_is_doubtful_stays(shifted: tuple, tmp_path: Path, capsys: pytest.C
     assert "5 doubtful, 1 unreadable" in capsys.readouterr().out
     again = load_manifest(root)[0]
     assert dataclasses.replace(again, sync_confidence=None) == record
-
-
-@pytest.mark.parametrize("late", [-3, 0, 6])
-def test_best_shift_of_a_short_clip(late: int) -> None:
-    face = F.normalize(torch.rand(20, 8) - 0.3, dim=1)
-    shift, confidence = best_shift(face.roll(late, 0), face)
-    assert shift == late
-    assert confidence > 0.3
