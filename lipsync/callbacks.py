@@ -6,7 +6,6 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 from torchvision.io import write_png
@@ -40,6 +39,8 @@ class EMA(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
         if trainer.global_step > self.steps:
             self.steps = trainer.global_step
+            if all(p.grad is None for p in pl_module.unet.parameters()):
+                return  # a step that was skipped moves nothing
             weight = 1 - min(self.decay, (1 + self.steps) / (10 + self.steps))
             torch._foreach_lerp_(self.shadow, [p.detach() for p in pl_module.unet.parameters()], weight)
 
@@ -78,40 +79,6 @@ class EMA(Callback):
             for name, parameter in named.items():
                 parameter.copy_(checkpoint["raw_weights"][f"unet.{name}"])
         self.steps, self.swapped = checkpoint["ema_steps"], False
-
-
-class LastCheckpoint(Checkpoint):
-    """Keeps `checkpoints/last.ckpt` of the run folder: written beside, synced and renamed, so that it is always whole.
-
-    Args:
-        every: Steps between two; one more is written when training ends.
-    """
-
-    def __init__(self, every: int = 1000) -> None:
-        self.every = every
-        self.saved = 0
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.saved = trainer.global_step
-
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
-        if trainer.global_step % self.every == 0:
-            self._save(trainer)
-
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._save(trainer)
-
-    def _save(self, trainer: Trainer) -> None:
-        if trainer.global_step == self.saved:
-            return
-        self.saved = trainer.global_step
-        path = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if trainer.is_global_zero:
-            with whole(path) as beside:
-                trainer.save_checkpoint(beside, weights_only=False)
-        else:  # the others take part, and write nothing
-            trainer.save_checkpoint(path, weights_only=False)
 
 
 class MetricsFile(Callback):

@@ -4,7 +4,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import NoReturn
@@ -12,8 +12,8 @@ from typing import NoReturn
 import torch
 import wandb
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
-from lightning import LightningDataModule, LightningModule
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from omegaconf import OmegaConf
 
 from lipsync.checkpoints import resumable, take_weights
@@ -95,8 +95,11 @@ class LipsyncCLI(LightningCLI):
                 raise LipsyncError(f"{checkpoint}: weights alone, no run to resume: start with --model.init_from=FILE")
             self.weights, checkpoint = checkpoint, None
         # Loggers and callbacks were given places inside the folder as it was first named.
-        relocate(config, wanted, str(run_folder(Path(wanted), checkpoint, self.subcommand)))
+        folder = run_folder(Path(wanted), checkpoint, self.subcommand)
+        relocate(config, wanted, str(folder))
         config.ckpt_path = checkpoint
+        if self.subcommand == "fit" and checkpoint is not None:
+            continue_wandb(config.trainer.get("logger"), folder)
 
     def instantiate_classes(self) -> None:
         super().instantiate_classes()
@@ -106,6 +109,43 @@ class LipsyncCLI(LightningCLI):
     def after_fit(self) -> None:
         if self.config[self.subcommand].test_after_fit:
             self.trainer.test(self.model, datamodule=self.datamodule)
+
+
+class ConfigFile(SaveConfigCallback):
+    """Saves the config in the run folder; a resumed run says what has changed in it."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        path = Path(trainer.log_dir, self.config_filename)
+        before = flat(path) if trainer.is_global_zero and path.is_file() and not self.already_saved else None
+        super().setup(trainer, pl_module, stage)
+        if before is not None:
+            after = flat(path)
+            for key in sorted((before.keys() | after.keys()) - {"ckpt_path"}):
+                if before.get(key) != after.get(key):
+                    print(f"Resumed with another {key}: {after.get(key)}, it was {before.get(key)}")
+
+
+def flat(path: Path) -> dict[str, object]:
+    """Reads a saved config as one level of dotted names; what stands in a list keeps its place's number."""
+
+    def walk(node: object, name: str) -> Iterator[tuple[str, object]]:
+        items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+        for key, value in items:
+            yield from walk(value, f"{name}.{key}")
+        if not isinstance(node, dict | list):
+            yield name.removeprefix(".").replace(".init_args", ""), node
+
+    return dict(walk(OmegaConf.to_container(OmegaConf.load(path), resolve=False), ""))
+
+
+def continue_wandb(loggers: list[Namespace] | Namespace | bool | None, folder: Path) -> None:
+    """Gives the wandb logger of a resumed run the id of the run's last one; under a sweep wandb has its own."""
+    runs = sorted((folder / "wandb").glob("*run-*-*"), key=lambda path: path.stat().st_mtime)
+    if not runs or "WANDB_RUN_ID" in os.environ:
+        return
+    for logger in loggers if isinstance(loggers, list) else [loggers]:
+        if isinstance(logger, Namespace) and logger.class_path.endswith("WandbLogger"):
+            logger.init_args.id = runs[-1].name.rsplit("-", 1)[1]
 
 
 def newest(wanted: Path) -> Path:
@@ -163,6 +203,7 @@ def fit_main() -> None:
             auto_configure_optimizers=False,
             parser_class=LightningParser,
             parser_kwargs={"parser_mode": "omegaconf+"},
+            save_config_callback=ConfigFile,
             save_config_kwargs={"overwrite": True},
         )
     )

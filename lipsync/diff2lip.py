@@ -1,31 +1,61 @@
-"""Diff2Lip (arXiv 2308.09716) as a LightningModule: the diffusion UNet and the frozen SyncNet expert in its loss."""
+"""Diff2Lip (arXiv 2308.09716) as a LightningModule: diffusion UNet, frozen SyncNet expert, temporal discriminator."""
+
+from typing import NamedTuple
 
 import torch
 from lightning import LightningModule
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
-from torchmetrics import MetricCollection
 
 from lipsync import checkpoints
-from lipsync.contrast import cosines, negative_weights, two_way_accuracy
+from lipsync.adversary import Adversary
 from lipsync.corpora.crop import RULES, mask
 from lipsync.diffusion import PREDICTIONS, SPACINGS, Diffusion
 from lipsync.errors import LipsyncError
-from lipsync.expert import FrozenExpert
-from lipsync.learning_rate import warm_up_then_decay
-from lipsync.losses import clamp_straight_through, painted_mean, sync_loss
-from lipsync.metrics.opening import MouthMeter, OpeningCorrelation
-from lipsync.metrics.quality import PaintedQuality
+from lipsync.expert import FrozenExpert, examine
+from lipsync.learning_rate import obey, warm_up_then_decay
+from lipsync.losses import clamp_straight_through, painted_mean, sync_term
 from lipsync.networks.unet import UNet
+from lipsync.painter import Painter
+from lipsync.perceptual import LPIPS, Frozen, MeshDistance
 from lipsync.randomness import integers, normal, uniform
-from lipsync.samplers import Denoiser, guided, named
+from lipsync.schedule import Schedule
 
 EXAMINED = 64  # windows that an expert is tried on before training
-# Weights of eq. 9, as its authors gave them; the variational term is the hybrid loss's, 0.001 * T = 1 at T = 1000.
-PAPER_WEIGHTS = {"simple": 1.0, "vb": 1.0, "l2": 1.0, "sync": 0.1}
+BETAS_OF_DISCRIMINATOR = (0.5, 0.9)  # a long memory of a moving target is wrong
 
 
-class Diff2Lip(checkpoints.SafeLoading, LightningModule):
+class Guess(NamedTuple):
+    """What the UNet made of a batch, of its K frames that are trained.
+
+    Attributes:
+        output, target: What it predicted, and what that should be (K, 3, S, S).
+        variance: Its other three channels (K, 3, S, S).
+        x_0, x_t: Clean frames and diffusion states (K, 3, S, S).
+        estimate: One-step estimate of x_0, the frame's own upper half in it (K, 3, S, S).
+        t: Time steps (K,).
+        trust: What terms in x_0 are weighed by (K,).
+        share: Each frame's part in a mean over windows (K,); sums to 1.
+        whole: Which windows (B,) are trained with all their frames.
+        complete: Which frames (K,) belong to these.
+        heard: Which windows (B,) were given their sound.
+    """
+
+    output: Tensor
+    target: Tensor
+    variance: Tensor
+    x_0: Tensor
+    x_t: Tensor
+    estimate: Tensor
+    t: Tensor
+    trust: Tensor
+    share: Tensor
+    whole: Tensor
+    complete: Tensor
+    heard: Tensor
+
+
+class Diff2Lip(checkpoints.SafeLoading, Painter, LightningModule):
     """Repaints the lower half of a face to match speech.
 
     Args:
@@ -33,17 +63,25 @@ class Diff2Lip(checkpoints.SafeLoading, LightningModule):
         unet: Arguments of `networks.unet.UNet` other than the size.
         prediction: What the network's first three channels mean: `eps` (the paper), `v` or `x_0`.
         timesteps: Length of the diffusion.
-        loss_weights: Weights of eq. 9's terms, over the paper's: simple, vb, l2, sync.
+        loss_weights: Weights of eq. 9's terms, over the paper's (`schedule`): simple, vb, l2, sync, lpips, mesh, gan.
+        schedule: By term, first step and steps of the rise from there, over `schedule`'s two stages.
+        literal: As the paper has it: terms in x_0 neither weighed by alpha_bar_t nor on a clamped estimate.
+        share_noise: Draw one noise for all frames of a window, as sampling does.
         expert: Name of a shipped expert or path of a trained one; without one the sync term is off.
         expert_bar: Two-way accuracy on the corpus at hand below which an expert is refused; 0 takes any.
-        sync_ramp: Steps over which the sync term's weight rises from zero; at full weight from the start it explodes.
         sync_against_real: Count only what a window falls behind its real frames: no pushing beyond them.
         sync_by_real: Weigh each window by the expert's cosine for its real frames: what it does not hear, it does not
             teach.
-        whole_every: Every how many windows one is trained with all its frames; the others give one frame each, and the
-            expert hears only of the whole ones. 1 is the paper's; more shows a small batch more faces.
+        lpips_net: Whose features LPIPS compares: `alex` (the authors' code) or `vgg` (their paper).
+        lpips_weights: File of torchvision's weights of it, or `download`; None takes those of an earlier download.
+        discriminator: Arguments of `adversary.Adversary` other than the frames.
+        frames: T, frames of the windows that the discriminator sees.
+        whole_every: Every how many windows one is trained with all its frames; the others give one frame each, and
+            expert and discriminator see only the whole ones. 1 is the paper's; more shows a small batch more faces.
         audio_dropout: Share of windows trained without their sound, so that guidance works.
+        frozen: Beginnings of names of the UNet's weights that are not to change (`input_blocks`, `time_embed.0`).
         lr: Learning rate of AdamW.
+        discriminator_lr: That of the discriminator, which warms up when its term starts.
         weight_decay: Of AdamW.
         warmup: Steps over which the learning rate rises.
         decay: Share of the run, at its end, over which the learning rate falls to zero.
@@ -52,23 +90,34 @@ class Diff2Lip(checkpoints.SafeLoading, LightningModule):
         spacing: Which time steps samplers visit: `leading` (the paper's 0, 40, ..., 960) or `trailing` (for few steps).
         sampling_steps: Numbers of DDIM steps that testing compares; the first is the one reported.
         init_from: Checkpoint whose weights training starts from, ours or a published one; its network must be this one.
+        compiled: Run the UNet through torch.compile in training.
+        channels_last: Keep the UNet's tensors in that order in training; some networks gain by it, others lose.
+        gradients_every: Steps between two logs of the gradient norm of every term at the UNet's last layer.
     """
 
     def __init__(
         self,
         size: int = 128,
-        unet: dict[str, int | float | list[int]] | None = None,
+        unet: dict[str, int | float | bool | list[int]] | None = None,
         prediction: str = "eps",
         timesteps: int = 1000,
         loss_weights: dict[str, float] | None = None,
+        schedule: dict[str, list[int]] | None = None,
+        literal: bool = False,
+        share_noise: bool = False,
         expert: str | None = None,
         expert_bar: float = 0.75,
-        sync_ramp: int = 1000,
         sync_against_real: bool = False,
         sync_by_real: bool = False,
+        lpips_net: str = "alex",
+        lpips_weights: str | None = None,
+        discriminator: dict[str, str | int | float | bool] | None = None,
+        frames: int = 5,
         whole_every: int = 1,
         audio_dropout: float = 0.1,
+        frozen: tuple[str, ...] = (),
         lr: float = 1e-4,
+        discriminator_lr: float = 1e-4,
         weight_decay: float = 0.0,
         warmup: int = 500,
         decay: float = 0.0,
@@ -77,12 +126,13 @@ class Diff2Lip(checkpoints.SafeLoading, LightningModule):
         spacing: str = "leading",
         sampling_steps: tuple[int, ...] = (25,),
         init_from: str | None = None,
+        compiled: bool = False,
+        channels_last: bool = False,
+        gradients_every: int = 100,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        self.loss_weights = PAPER_WEIGHTS | (loss_weights or {})
-        if unknown := self.loss_weights.keys() - PAPER_WEIGHTS.keys():
-            raise LipsyncError(f"loss_weights: no such term {sorted(unknown)}; there are {sorted(PAPER_WEIGHTS)}")
+        self.schedule = Schedule(loss_weights, schedule)
         if prediction not in PREDICTIONS:
             raise LipsyncError(f"prediction: {prediction!r} is none of {', '.join(PREDICTIONS)}")
         if spacing not in SPACINGS:
@@ -90,46 +140,78 @@ class Diff2Lip(checkpoints.SafeLoading, LightningModule):
         self.size, self.crop_rule, self.prediction = size, crop_rule, prediction
         if crop_rule not in RULES:
             raise LipsyncError(f"crop_rule: {crop_rule!r} is none of {', '.join(RULES)}")
-        try:
-            self.unet = UNet(image_size=size, **(unet or {}))
-        except TypeError as error:
-            raise LipsyncError(f"unet: {error}") from error
+        self.unet = self._part("unet", UNet, image_size=size, **(unet or {}))
         self.diffusion = Diffusion(timesteps)
+        self.discriminator: Adversary | None = None
+        if self.schedule.wants("gan"):
+            self.discriminator = self._part("discriminator", Adversary, frames=frames, **(discriminator or {}))
+        # Read when training starts: a checkpoint loads on a machine that has neither file.
         self.expert: FrozenExpert | None = None
+        self.perceptual: dict[str, Frozen] = {}
         self.register_buffer("mask", mask(size), persistent=False)
+        for beginning in frozen:
+            named = [weight for name, weight in self.unet.named_parameters() if name.startswith(beginning)]
+            if not named:
+                raise LipsyncError(f"frozen: the UNet has no weights whose names begin with {beginning!r}")
+            for weight in named:
+                weight.requires_grad_(False)
+
+    @staticmethod
+    def _part(argument: str, kind: type, **arguments: object) -> torch.nn.Module:
+        try:
+            return kind(**arguments)
+        except TypeError as error:
+            raise LipsyncError(f"{argument}: {error}") from error
 
     def setup(self, stage: str) -> None:
-        """Reads the expert, which only training needs; no other stage asks for its file."""
+        """Reads the expert and the perceptual network, which only training needs; no other stage asks for files."""
         data = getattr(self.trainer, "datamodule", None)
         stored = getattr(data, "crop_rule", self.crop_rule)
         if stored != self.crop_rule:
             raise LipsyncError(f"the model's crop_rule is {self.crop_rule}, the data's {stored}: set data.crop_rule")
-        if stage != "fit" or not self.loss_weights["sync"]:
+        if stage != "fit":
             return
+        frames = getattr(data, "frames", self.hparams.frames)
+        if self.discriminator is not None and frames != self.hparams.frames:
+            raise LipsyncError(f"the discriminator looks at {self.hparams.frames} frames, the data's windows: {frames}")
+        if self.schedule.wants("sync"):
+            self._read_expert(frames)
+        if self.schedule.wants("lpips"):
+            self.perceptual["lpips"] = LPIPS(self.hparams.lpips_net, self.hparams.lpips_weights).to(self.device)
+        if self.schedule.wants("mesh"):
+            self.perceptual["mesh"] = MeshDistance().to(self.device)
+        if self.hparams.compiled:
+            self.unet.compile()
+        if self.hparams.channels_last:
+            self.unet.to(memory_format=torch.channels_last)
+
+    def _read_expert(self, frames: int) -> None:
         if self.hparams.expert is None:
             rank_zero_info("No expert: L_sync is off. Train one on this corpus with experiments/syncnet.yaml.")
             return
         expert = checkpoints.load_expert(self.hparams.expert)
         if expert.crop_rule != self.crop_rule:
             raise LipsyncError(f"the model's crop_rule is {self.crop_rule}, its expert's {expert.crop_rule}")
-        frames = getattr(data, "frames", expert.syncnet.frames)
         if expert.syncnet.frames != frames:
             raise LipsyncError(f"the expert looks at {expert.syncnet.frames} frames, the data's windows have {frames}")
         self.expert = FrozenExpert(expert.syncnet).to(self.device)
+        # What never changes need not be sent round before every step (a name that DDP knows).
+        self._ddp_params_and_buffers_to_ignore = [f"expert.{name}" for name, _ in self.expert.named_buffers()]
 
     def on_fit_start(self) -> None:
         if self.hparams.init_from is not None and self.trainer.ckpt_path is None:  # a resumed run has its own
             checkpoints.take_weights(self, self.hparams.init_from)
 
     def on_train_start(self) -> None:
+        obey(self.optimizers(False), self.lr_schedulers(), self._rates(), self.hparams.weight_decay)
+        self.question_expert()
+
+    def question_expert(self) -> None:
         """Refuses an expert that knows nothing of this corpus: its gradient would be noise."""
         if self.expert is None or self.hparams.expert_bar <= 0 or self.trainer.datamodule is None:
             return
         windows = self.trainer.datamodule.sample_windows(EXAMINED, self.device)
-        places = [windows[name] for name in ("clip", "speaker", "first_frame")]
-        with torch.no_grad():
-            cosine = cosines(*self.expert(windows["mel"], windows["frames"]))
-        accuracy = float(two_way_accuracy(cosine, negative_weights(*places, windows["frames"].shape[1]) > 0))
+        accuracy = examine(self.expert, windows)
         if not accuracy >= self.hparams.expert_bar:
             raise LipsyncError(
                 f"the expert {self.hparams.expert} tells own from foreign sound in {accuracy:.0%} of this corpus's "
@@ -137,22 +219,19 @@ class Diff2Lip(checkpoints.SafeLoading, LightningModule):
                 "lower model.expert_bar"
             )
 
-    def on_test_start(self) -> None:
-        """Builds the metrics, after the checkpoint is in: they are no part of it."""
-        self.meter = MouthMeter().to(self.device)
-        scores = MetricCollection([OpeningCorrelation(), PaintedQuality()]).to(self.device)
-        self.scores = torch.nn.ModuleDict({str(steps): scores.clone() for steps in self.hparams.sampling_steps})
-
-    def objective(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Computes the terms of eq. 9 for a batch of windows: name -> scalar; `loss` is their weighted sum."""
+    def guess(self, batch: dict[str, Tensor]) -> Guess:
+        """Noises a batch of windows and lets the UNet guess what they were (Sec. 3.1)."""
         frames, index, seed = batch["frames"], batch["index"], self.hparams.seed
         B, T = frames.shape[:2]
         whole, kept = self.thin(index, T)
         # One t a window: "essential" for the expert and the critic, which look at whole windows (Sec. 3.2).
         t = integers(seed, "t", index, self.diffusion.timesteps)[:, None].expand(B, T)[kept]
-        eps = normal(seed, "eps", index, frames.shape[1:])[kept]
+        drawn = frames.shape[2:] if self.hparams.share_noise else frames.shape[1:]
         # The noise inside `masked` is not eps: sharing them would hand the network its target.
-        hidden = normal(seed, "masked", index, frames.shape[1:])[kept]
+        eps, hidden = (
+            normal(seed, stream, index, drawn).view(B, -1, *frames.shape[2:]).expand_as(frames)[kept].to(frames)
+            for stream in ("eps", "masked")
+        )
         heard = uniform(seed, "audio_dropout", index) >= self.hparams.audio_dropout
 
         x_0 = frames[kept]
@@ -163,148 +242,140 @@ class Diff2Lip(checkpoints.SafeLoading, LightningModule):
 
         output, variance = self.unet(x_t, t, masked, reference, mels).chunk(2, dim=1)
         target = {"eps": eps, "v": self.diffusion.v(x_0, t, eps), "x_0": x_0}[self.prediction]
-        estimate = clamp_straight_through(self.diffusion.x_0(output, x_t, t, self.prediction))
-        estimate = torch.where(self.mask > 0, estimate, x_0)
+        estimate = self.diffusion.x_0(output, x_t, t, self.prediction)
         # With eps or v the estimate is only as good as alpha_bar_t: weigh the terms in x_0 by it.
-        alpha_bar = self.diffusion.gather("alpha_bar", t)
-        trust = torch.ones_like(alpha_bar) if self.prediction == "x_0" else alpha_bar
-        vb = self.diffusion.variational_term(output.detach(), variance, x_0, x_t, t, self.prediction, self.mask)
+        trust = self.diffusion.gather("alpha_bar", t, x_0.dtype)
+        if self.hparams.literal or self.prediction == "x_0":
+            trust = torch.ones_like(trust)
+        if not self.hparams.literal:
+            estimate = clamp_straight_through(estimate)
+        estimate = torch.where(self.mask > 0, estimate, x_0)
+        share = (1 / (B * kept.sum(1, keepdim=True))).to(frames).expand(B, T)[kept]
+        complete = whole[:, None].expand(B, T)[kept]
+        return Guess(output, target, variance, x_0, x_t, estimate, t, trust, share, whole, complete, heard)
 
-        terms = {
-            "simple": painted_mean((output - target) ** 2, self.mask).mean(),
-            "vb": vb.mean(),
-            "l2": (trust * painted_mean((estimate - x_0) ** 2, self.mask)).mean(),
-        }
-        if self.expert is not None:
-            window = whole[:, None].expand(B, T)[kept]
-            mel = batch["mel"][whole]
-            verdict = sync_loss(*self.expert(mel, estimate[window].unflatten(0, (-1, T))))
-            weight = trust[window].view(-1, T)[:, 0] * heard[whole]
-            if self.hparams.sync_against_real or self.hparams.sync_by_real:
-                with torch.no_grad():
-                    real = sync_loss(*self.expert(mel, frames[whole]))
-                if self.hparams.sync_against_real:
-                    verdict = (verdict - real).clamp_min(0)
-                if self.hparams.sync_by_real:
-                    weight = weight * (-real).exp()
-            terms["sync"] = (weight * verdict).sum() / max(len(verdict), 1)
-        weights = self.loss_weights | {"sync": self.loss_weights["sync"] * self.ramp()}
-        return terms | {"loss": sum(weights[name] * term for name, term in terms.items())}
+    def objective(self, batch: dict[str, Tensor], weights: dict[str, float]) -> dict[str, Tensor]:
+        """Computes those terms of eq. 9 that have a weight, for a batch of windows.
+
+        Returns:
+            Name -> scalar, with `loss`, their weighted sum. Where `gan` counts, also `discriminator`, the other side's
+            loss, which is in the sum, too, and its `discriminator_accuracy`.
+        """
+        g = self.guess(batch)
+        terms = {}
+        if "simple" in weights:
+            terms["simple"] = (g.share * painted_mean((g.output - g.target) ** 2, self.mask)).sum()
+        if "vb" in weights:
+            given = (g.output.detach(), g.variance, g.x_0, g.x_t, g.t, self.prediction, self.mask)
+            terms["vb"] = (g.share * self.diffusion.variational_term(*given)).sum()
+        if "l2" in weights:
+            terms["l2"] = (g.share * g.trust * painted_mean((g.estimate - g.x_0) ** 2, self.mask)).sum()
+        for name in weights.keys() & self.perceptual.keys():
+            terms[name] = (g.share * g.trust * self.perceptual[name](g.estimate, g.x_0)).sum()
+        terms |= self.judge(batch, g, weights)
+        loss = sum(weight * terms[name] for name, weight in weights.items() if name in terms)
+        return terms | {"loss": loss + terms.get("discriminator", 0)}
+
+    def judge(self, batch: dict[str, Tensor], g: Guess, weights: dict[str, float]) -> dict[str, Tensor]:
+        """Computes the terms of those who look at whole windows: the expert's and the discriminator's (Sec. 3.2)."""
+        T, terms = batch["frames"].shape[1], {}
+        fake = g.estimate[g.complete].unflatten(0, (-1, T))
+        real = g.x_0[g.complete].unflatten(0, (-1, T))
+        trust = g.trust[g.complete].view(-1, T)[:, 0]
+        # How many are to be expected, not how many there are: so processes and half batches add up to one large batch.
+        expected = len(g.whole) / self.every()
+        if self.expert is not None and "sync" in weights:
+            compared = self.hparams.sync_against_real, self.hparams.sync_by_real
+            verdict = sync_term(self.expert, batch["mel"][g.whole], fake, real, *compared)
+            terms["sync"] = (trust * g.heard[g.whole] * verdict).sum() / expected
+        if self.discriminator is not None and "gan" in weights:
+            place = self.hparams.seed, batch["index"][g.whole]
+            real, fake = self.discriminator.view(real, *place), self.discriminator.view(fake, *place)
+            loss, right = self.discriminator.judging(real, fake)
+            terms["gan"] = (trust * self.discriminator.passing(fake)).sum() / expected
+            terms["discriminator"] = (trust * loss).sum() / expected
+            terms["discriminator_accuracy"] = right.sum() / expected
+        return terms
+
+    def every(self) -> int:
+        """Every how many windows one is whole; all are where steps are compared."""
+        return self.hparams.whole_every if self.training else 1
 
     def thin(self, index: Tensor, T: int) -> tuple[Tensor, Tensor]:
         """Chooses, by index, the windows that are trained whole, and the frames (B, T) of all windows that are kept."""
-        every = self.hparams.whole_every if self.training else 1
-        whole = index % every == 0
+        whole = index % self.every() == 0
         one = integers(self.hparams.seed, "frame", index, T)
         return whole, whole[:, None] | (torch.arange(T, device=index.device) == one[:, None])
 
-    def ramp(self) -> float:
-        """Share of the sync term's weight at this step; validation, which compares steps, takes the whole."""
-        risen = not self.training or self.global_step >= self.hparams.sync_ramp
-        return 1.0 if risen else self.global_step / self.hparams.sync_ramp
+    def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        # Dropout draws from the global generator, which a resumed run finds elsewhere.
+        if self.unet.dropout:
+            part = batch_idx % self.trainer.accumulate_grad_batches
+            place = (self.global_step * self.trainer.accumulate_grad_batches + part) * self.trainer.world_size
+            torch.manual_seed(self.hparams.seed + place + self.global_rank)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        terms = self.objective(batch)
-        self.log_dict({f"train/{name}": term for name, term in terms.items()})
+        weights = self.schedule.at(self.global_step)
+        terms = self.objective(batch, weights)
+        # Of all processes, in one message.
+        means = self.trainer.strategy.reduce(torch.stack([term.detach() for term in terms.values()]), reduce_op="mean")
+        self.log_dict({f"train/{name}": mean for name, mean in zip(terms, means, strict=True)})
         self.log("loss", terms["loss"], prog_bar=True, logger=False)
+        if self.global_step % self.hparams.gradients_every == 0:
+            self.log_dict(self.gradients({name: w * terms[name] for name, w in weights.items() if name in terms}))
+        if self.discriminator is not None and "gan" not in weights:
+            # DDP waits for every weight's gradient; `on_before_optimizer_step` takes it away again.
+            return terms["loss"] + 0 * sum(weight.sum() for weight in self.discriminator.parameters())
         return terms["loss"]
 
+    def gradients(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Measures the norm of each weighted term's gradient at the UNet's last layer: which one leads?"""
+        last = self.unet.out[-1].weight
+        found = {}
+        for name, term in terms.items():
+            (slope,) = torch.autograd.grad(term, last, retain_graph=True)
+            found[f"gradient/{name}"] = slope.norm()
+        return found
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.discriminator is None:
+            return
+        if self.global_step < self.schedule.start("gan"):
+            for weight in self.discriminator.parameters():
+                weight.grad = None  # no step, no decay, and Adam's averages begin when it does
+        else:
+            self.discriminator.network.renew()
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clips each network by its own norm."""
+        for group in optimizer.param_groups if gradient_clip_val else ():
+            if gradient_clip_algorithm == "value":
+                torch.nn.utils.clip_grad_value_(group["params"], gradient_clip_val)
+            else:
+                torch.nn.utils.clip_grad_norm_(group["params"], gradient_clip_val)
+
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        terms = self.objective(batch)
-        named = {f"val/{name}": term for name, term in terms.items()}
+        # The discriminator moves, so that its verdicts of two steps cannot be compared.
+        weights = {name: weight for name, weight in self.schedule.at(None).items() if name != "gan"}
+        named = {f"val/{name}": term for name, term in self.objective(batch, weights).items()}
         self.log_dict(named, sync_dist=True, batch_size=len(batch["index"]))
 
-    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Dubs every clip with its own and with another clip's sound, at each number of sampling steps."""
-        frames, reference = batch["frames"], batch["reference"]
-        for steps, scores in self.scores.items():
-            own = self.dub_clips(batch, "own_mels", int(steps))
-            other = self.dub_clips(batch, "driving_mels", int(steps))
-            opening = self.meter(other.flatten(0, 1)).view(other.shape[:2])
-            scores["OpeningCorrelation"].update(opening, batch["opening_driving"])
-            scores["PaintedQuality"].update(own, frames, reference)
-
-    def on_test_epoch_end(self) -> None:
-        for place, (steps, scores) in enumerate(self.scores.items()):
-            results = scores.compute()
-            self.log_dict({f"{steps}_steps/{name}": value for name, value in results.items()})
-            if place == 0:
-                self.log_dict(results)
-
-    def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Dubs clips with another's sound: (B, N, 3, S, S) in [-1, 1]."""
-        return self.dub_clips(batch, "driving_mels", self.hparams.sampling_steps[0])
-
-    def dub_clips(self, batch: dict[str, Tensor], mels: str, steps: int) -> Tensor:
-        """Generates clips (B, N, 3, S, S) of a batch of pairs for the sound named by `mels`."""
-        clips = [
-            self.generate(clip, still, sound, steps=steps)
-            for clip, still, sound in zip(batch["frames"], batch["reference"], batch[mels], strict=True)
-        ]
-        return torch.stack(clips)
-
-    @torch.no_grad()
-    def generate(
-        self,
-        frames: Tensor,
-        reference: Tensor,
-        frame_mels: Tensor,
-        noise: Tensor | None = None,
-        steps: int | None = None,
-        sampler: str = "ddim",
-        guidance: float = 1.0,
-        seed: int | None = None,
-    ) -> Tensor:
-        """Repaints frames (Sec. 3.3).
-
-        Args:
-            frames: (N, 3, S, S) in [-1, 1]; only their upper half is looked at.
-            reference: (1 or N, 3, S, S), another moment of the same person.
-            frame_mels: (N, 80, 16), each frame's mel.
-            noise: (1, 3, S, S), one map for a whole video: x_T and the lower half of `masked` alike. None: the seed's.
-            steps: Sampling steps; None: the first of `sampling_steps`.
-            sampler: Name of one of `samplers`.
-            guidance: How far the sound's influence is overstated; 1 is as trained.
-            seed: Of all that is drawn; None: the module's.
-
-        Returns:
-            (N, 3, S, S) in [-1, 1]; the upper half is that of `frames`.
-
-        Raises:
-            LipsyncError: No such sampler.
-        """
-        noise = self.noise("sampling", 0, seed) if noise is None else noise
-        reference, noise = reference.expand_as(frames), noise.expand_as(frames)
-        masked = torch.where(self.mask > 0, noise, frames)
-
-        def hearing(mels: Tensor) -> Denoiser:
-            audio = self.unet.embed_audio(mels)
-
-            def denoise(x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-                output, interpolation = self.unet.denoise(x_t, t, masked, reference, audio).chunk(2, dim=1)
-                return self.diffusion.x_0(output, x_t, t, self.prediction), interpolation
-
-            return denoise
-
-        denoise = hearing(frame_mels)
-        if guidance != 1:
-            denoise = guided(denoise, hearing(torch.zeros_like(frame_mels)), guidance)
-        painted = named(sampler)(
-            denoise,
-            noise,
-            self.diffusion,
-            self.hparams.sampling_steps[0] if steps is None else steps,
-            spacing=self.hparams.spacing,
-            draw=lambda place: self.noise("sampler", place, seed),
-        )
-        return torch.where(self.mask > 0, painted.clamp(-1, 1), frames)
-
-    def noise(self, stream: str, place: int, seed: int | None = None) -> Tensor:
-        """Draws a map (1, 3, S, S) that is the same for all frames, so that what it paints does not flicker."""
-        index = torch.tensor([place], device=self.device)
-        return normal(self.hparams.seed if seed is None else seed, stream, index, (3, self.size, self.size))
+    def _rates(self) -> list[float]:
+        return [self.hparams.lr] + [self.hparams.discriminator_lr] * (self.discriminator is not None)
 
     def configure_optimizers(self) -> dict:
-        weights = self.unet.parameters()
-        optimizer = torch.optim.AdamW(weights, lr=self.hparams.lr, weight_decay=self.hparams.weight_decay)
-        return warm_up_then_decay(optimizer, self.hparams.warmup, self.hparams.decay, self.trainer.max_steps)
+        trained = [weight for weight in self.unet.parameters() if weight.requires_grad]
+        groups, starts = [{"name": "unet", "params": trained}], [0]
+        if self.discriminator is not None:
+            weights = list(self.discriminator.parameters())
+            groups.append({"name": "discriminator", "params": weights, "betas": BETAS_OF_DISCRIMINATOR})
+            starts.append(self.schedule.start("gan"))
+        for group, rate in zip(groups, self._rates(), strict=True):
+            group["lr"] = rate
+        optimizer = torch.optim.AdamW(groups, weight_decay=self.hparams.weight_decay)
+        return warm_up_then_decay(optimizer, self.hparams.warmup, self.hparams.decay, self.trainer.max_steps, starts)

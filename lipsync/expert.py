@@ -1,5 +1,7 @@
 """SyncExpert, the LightningModule that trains a SyncNet, and the frozen form of it that sits in the loss."""
 
+from collections.abc import Callable
+
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
@@ -8,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from lipsync.checkpoints import SafeLoading
 from lipsync.contrast import cosines, negative_weights, objective, two_way_accuracy
 from lipsync.errors import LipsyncError
-from lipsync.learning_rate import warm_up_then_decay
+from lipsync.learning_rate import obey, warm_up_then_decay
 from lipsync.metrics.expert import ExpertQuality
 from lipsync.networks.attentive_syncnet import AttentiveSyncNet
 from lipsync.networks.syncnet import SyncNet
@@ -62,6 +64,9 @@ class SyncExpert(SafeLoading, LightningModule):
         stored = getattr(getattr(self.trainer, "datamodule", None), "crop_rule", self.crop_rule)
         if stored != self.crop_rule:
             raise LipsyncError(f"the expert's crop_rule is {self.crop_rule}, the data's {stored}: set data.crop_rule")
+
+    def on_train_start(self) -> None:
+        obey(self.optimizers(False), self.lr_schedulers(), [self.hparams.lr], self.hparams.weight_decay)
 
     def embed(self, mel: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Embeds windows: mel (B, 1, 80, M), frames (B, T, 3, S, S) -> audio and face (B, E), of unit length."""
@@ -141,5 +146,14 @@ class FrozenExpert(nn.Module):
 
     def forward(self, mel: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Embeds windows in float32: mel (B, 1, 80, M), frames (B, T, 3, S, S) -> audio, face, each (B, E)."""
+        exact = next(self.syncnet.buffers()).dtype  # float32, but where a run is in float64 as a whole
         with torch.autocast(frames.device.type, enabled=False):
-            return self.syncnet(mel.float(), self.syncnet.faces(frames.float()))
+            return self.syncnet(mel.to(exact), self.syncnet.faces(frames.to(exact)))
+
+
+@torch.no_grad()
+def examine(expert: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], windows: dict[str, Tensor]) -> float:
+    """Measures a frozen expert's two-way accuracy on one batch of windows; NaN where they have nothing to compare."""
+    places = [windows[name] for name in ("clip", "speaker", "first_frame")]
+    cosine = cosines(*expert(windows["mel"], windows["frames"]))
+    return float(two_way_accuracy(cosine, negative_weights(*places, windows["frames"].shape[1]) > 0))

@@ -1,5 +1,8 @@
 """The terms of the objective: one small function each, in float32."""
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor
 
 
@@ -33,3 +36,33 @@ def sync_loss(audio: Tensor, face: Tensor) -> Tensor:
     """
     cosine = (audio * face).sum(dim=1)
     return -cosine.clamp_min(1e-6).log()
+
+
+def sync_term(
+    expert: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
+    mel: Tensor,
+    fake: Tensor,
+    real: Tensor,
+    against_real: bool,
+    by_real: bool,
+) -> Tensor:
+    """Computes the expert's verdict on generated windows, if asked in the light of that on their real frames.
+
+    Args:
+        expert: `expert.FrozenExpert`.
+        mel: (W, 1, 80, M).
+        fake, real: (W, T, 3, S, S).
+        against_real: Count only what a window falls behind its real frames.
+        by_real: Weigh it by the cosine of its real frames.
+
+    Returns:
+        (W,).
+    """
+    verdict = sync_loss(*expert(mel, fake))
+    if not (against_real or by_real):
+        return verdict
+    with torch.no_grad():
+        truth = sync_loss(*expert(mel, real))
+    if against_real:
+        verdict = (verdict - truth).clamp_min(0)
+    return verdict * (-truth).exp() if by_real else verdict

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lipsync import Diff2Lip, LipsyncError, load
 from lipsync.expert import FrozenExpert
 from lipsync.networks.syncnet import SyncNet
+from lipsync.perceptual import MeshDistance
 
 TINY = {
     "fold": 2,
@@ -38,8 +39,17 @@ def windows(count: int = 2, size: int = 32) -> dict[str, Tensor]:
     }
 
 
+ALONE = dict.fromkeys(("simple", "vb", "l2", "sync", "lpips", "mesh", "gan"), 0.0)
+
+
 def tiny(**arguments: object) -> Diff2Lip:
-    return Diff2Lip(**{"size": 32, "unet": TINY, "audio_dropout": 0.0} | arguments)
+    base = {"size": 32, "unet": TINY, "audio_dropout": 0.0, "loss_weights": {"lpips": 0.0, "gan": 0.0}}
+    return Diff2Lip(**base | arguments)
+
+
+def terms_of(model: Diff2Lip, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The terms with their weights at the end of the schedule."""
+    return model.objective(batch, model.schedule.at(None))
 
 
 class Oracle(nn.Module):
@@ -69,18 +79,18 @@ def test_a_perfect_network_has_no_loss(prediction: str) -> None:
         return {"eps": eps, "v": model.diffusion.v(x_0, t, eps), "x_0": x_0}[prediction]
 
     model.unet = Oracle(answer)
-    terms = model.objective(batch)
+    terms = terms_of(model, batch)
     assert terms["simple"] < 1e-6
     assert terms["l2"] < 1e-6
 
 
 def test_a_constant_error_is_counted_on_the_painted_half_only() -> None:
-    batch, model = windows(), tiny(prediction="x_0", loss_weights={"vb": 0.0, "l2": 2.0, "sync": 0.0})
+    batch, model = windows(), tiny(prediction="x_0", loss_weights=ALONE | {"simple": 1.0, "l2": 2.0})
     x_0 = batch["frames"].flatten(0, 1) * 0.5
     batch["frames"] = batch["frames"] * 0.5
     error = torch.where(model.mask > 0, 0.3, 7.0)
     model.unet = Oracle(lambda x_t, t: x_0 + error)
-    terms = model.objective(batch)
+    terms = terms_of(model, batch)
     assert terms["simple"].item() == pytest.approx(0.09, rel=1e-4)
     assert terms["l2"].item() == pytest.approx(0.09, rel=1e-4)
     assert terms["loss"].item() == pytest.approx(0.09 + 2 * 0.09, rel=1e-4)
@@ -90,7 +100,7 @@ def test_the_noise_in_masked_is_not_eps() -> None:
     """Sharing them would hand the network its target: the loss would fall and nothing be learned."""
     batch, model = windows(count=8), tiny()
     model.unet = Oracle(lambda x_t, t: x_t)
-    model.objective(batch)
+    terms_of(model, batch)
     x_0, lower = batch["frames"].flatten(0, 1), model.mask.expand_as(model.unet.masked) > 0
     eps = model.diffusion.eps(x_0, model.unet.x_t, model.unet.t)[lower]
     hidden = model.unet.masked[lower]
@@ -102,7 +112,7 @@ def test_the_noise_in_masked_is_not_eps() -> None:
 def test_one_t_a_window_and_the_reference_is_never_the_answer() -> None:
     batch, model = windows(count=4), tiny()
     model.unet = Oracle(lambda x_t, t: x_t)
-    model.objective(batch)
+    terms_of(model, batch)
     t = model.unet.t.view(4, 5)
     assert (t == t[:, :1]).all()
     assert len(t[:, 0].unique()) > 1
@@ -116,7 +126,7 @@ def test_noise_follows_the_index_not_the_place_in_the_batch() -> None:
     model.unet = Oracle(lambda x_t, t: x_t)
     seen = []
     for b in (batch, swapped, alone):
-        model.objective(b)
+        terms_of(model, b)
         seen.append(model.unet.x_t.view(-1, 5, 3, 32, 32))
     assert torch.equal(seen[1], seen[0][[2, 0, 1]])
     assert torch.equal(seen[2], seen[0][1:2])
@@ -125,7 +135,7 @@ def test_noise_follows_the_index_not_the_place_in_the_batch() -> None:
 def test_dropped_sound_is_zero_for_the_whole_window() -> None:
     batch, model = windows(count=40), tiny(audio_dropout=0.5)
     model.unet = Oracle(lambda x_t, t: x_t)
-    model.objective(batch)
+    terms_of(model, batch)
     silent = (model.unet.mels.view(40, -1) == 0).all(dim=1)
     partly = (model.unet.mels.view(40, 5, -1) == 0).all(dim=2).any(dim=1)
     assert torch.equal(silent, partly)
@@ -133,10 +143,9 @@ def test_dropped_sound_is_zero_for_the_whole_window() -> None:
 
 
 def test_the_expert_teaches_and_does_not_learn() -> None:
-    batch, model = windows(), tiny(prediction="x_0", loss_weights={"simple": 0.0, "vb": 0.0, "l2": 0.0, "sync": 1.0})
+    batch, model = windows(), tiny(prediction="x_0", loss_weights=ALONE | {"sync": 1.0})
     model.expert = FrozenExpert(SyncNet(width=8, norm="group"))
     model.train()
-    model.hparams.sync_ramp = 0
     before = {name: tensor.clone() for name, tensor in model.expert.named_buffers()}
     assert not list(model.expert.parameters())
     assert not [key for key in model.state_dict() if "expert" in key]
@@ -144,7 +153,7 @@ def test_the_expert_teaches_and_does_not_learn() -> None:
 
     head = model.unet.out[-1].weight
     nn.init.normal_(head, std=0.1)  # it starts at zero, where the clamped estimate is grey and the expert sees no mouth
-    model.objective(batch)["loss"].backward()
+    terms_of(model, batch)["loss"].backward()
     assert head.grad[: 3 * 4].abs().max() > 0
     assert head.grad[3 * 4 :].abs().max() == 0  # the variance's channels have no part in it
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.expert.named_buffers())
@@ -156,7 +165,7 @@ def test_thinned_windows_give_one_frame_and_whole_ones_all() -> None:
     model.unet = Oracle(lambda x_t, t: x_t)
     heard = []
     model.expert = lambda mel, frames: heard.append((mel, frames)) or (torch.ones(len(mel), 1),) * 2
-    model.objective(batch)
+    terms_of(model, batch)
     assert len(model.unet.t) == 2 * 5 + 4
     upper = model.unet.masked[..., :16, :]
     frames = batch["frames"][..., :16, :]
@@ -167,7 +176,7 @@ def test_thinned_windows_give_one_frame_and_whole_ones_all() -> None:
     assert torch.equal(mel, batch["mel"][[1, 4]])
     assert torch.equal(seen[..., :16, :], frames[[1, 4]])
     model.eval()
-    model.objective(batch)
+    terms_of(model, batch)
     assert len(model.unet.t) == 30  # validation looks at everything
 
 
@@ -193,7 +202,7 @@ def test_the_experts_verdict_is_compared_with_that_on_real_frames(options: dict,
     model, batch = tiny(prediction="x_0", **options).eval(), windows()
     model.expert, model.unet = Ear(), Oracle(lambda x_t, t: torch.zeros_like(x_t))
     batch["frames"] = torch.tensor([0.6, -0.2]).view(2, 1, 1, 1, 1).expand(2, 5, 3, 32, 32)
-    assert model.objective(batch)["sync"] == pytest.approx(sum(expected) / 2, rel=1e-4)
+    assert terms_of(model, batch)["sync"] == pytest.approx(sum(expected) / 2, rel=1e-4)
 
 
 def test_an_expert_that_knows_nothing_of_the_corpus_is_refused() -> None:
@@ -203,17 +212,9 @@ def test_an_expert_that_knows_nothing_of_the_corpus_is_refused() -> None:
     batch = windows(16) | {"clip": count, "speaker": count, "first_frame": count}
     model.trainer = SimpleNamespace(datamodule=SimpleNamespace(sample_windows=lambda number, device: batch))
     with pytest.raises(LipsyncError, match=r"expert nobody tells own from foreign sound in \d+% .* fewer than 75%"):
-        model.on_train_start()
+        model.question_expert()
     model.hparams.expert_bar = 0
-    model.on_train_start()
-
-
-def test_the_sync_term_is_ramped() -> None:
-    model = tiny(sync_ramp=10)
-    model.train()
-    assert model.ramp() == 0
-    model.eval()
-    assert model.ramp() == 1
+    model.question_expert()
 
 
 def test_generate_paints_what_the_network_knows_and_keeps_the_rest() -> None:
@@ -262,7 +263,7 @@ def test_guidance_overstates_the_sound() -> None:
 
 
 def test_the_data_must_be_cut_as_the_model_expects() -> None:
-    model = tiny(crop_rule="tight", loss_weights={"sync": 0.0})
+    model = tiny(crop_rule="tight")
     model.trainer = SimpleNamespace(ckpt_path=None, datamodule=SimpleNamespace(crop_rule="square"))
     with pytest.raises(LipsyncError, match="crop_rule is tight, the data's square"):
         model.setup("fit")
@@ -285,3 +286,130 @@ def test_a_checkpoint_loads_without_arguments(tmp_path: Path) -> None:
 def test_unknown_choices_are_named(arguments: dict) -> None:
     with pytest.raises(LipsyncError, match=r"noise|lipps"):
         tiny(**arguments)
+
+
+def small_heads(model: Diff2Lip) -> Diff2Lip:
+    """Float64, and a last layer that is not zero, yet small: the estimate stays off the clamp, whose slope is a lie."""
+    torch.manual_seed(5)
+    nn.init.normal_(model.unet.out[-1].weight, std=0.02)
+    nn.init.normal_(model.unet.audio_encoder_to_style[-2].weight, std=0.2)
+    return model.double().train()
+
+
+@pytest.mark.parametrize("term", ["simple", "vb", "l2", "sync", "mesh", "gan", "discriminator"])
+@pytest.mark.parametrize("prediction", ["x_0", "eps"])
+def test_every_terms_gradient_is_its_slope(term: str, prediction: str) -> None:
+    torch.manual_seed(4)
+    weight = "gan" if term == "discriminator" else term
+    critic = {"channels": 4, "layers": 2, "r1": 1.0, "augment": 0.1}
+    # With eps the estimate leaves [-1, 1], where the clamp's slope is a lie by design: without it, then.
+    how = {"prediction": prediction, "literal": prediction == "eps", "timesteps": 20}
+    model = small_heads(tiny(**how, loss_weights=ALONE | {weight: 1.0}, discriminator=critic))
+    model.expert = FrozenExpert(SyncNet(width=4, norm="group", face_size=(17, 32)).double())
+    model.perceptual = {"mesh": MeshDistance().double()} if term == "mesh" else {}
+    batch = {name: x.double() if x.is_floating_point() else x for name, x in windows().items()}
+    batch["frames"] *= 0.5
+
+    learning = model.discriminator if term == "discriminator" else model.unet
+    # The variational term sees the estimate detached: it has a slope in the variance's half of the head only.
+    weights = [model.unet.out[-1].weight] if term == "vb" else list(learning.parameters())
+    ways = [torch.randn_like(weight) for weight in weights]
+    if term == "vb":
+        ways[0][: len(ways[0]) // 2] = 0
+    terms = terms_of(model, batch)
+    slopes = torch.autograd.grad(terms[term], weights, allow_unused=True)
+    along = sum((slope * way).sum() for slope, way in zip(slopes, ways, strict=True) if slope is not None)
+    if term == "gan":
+        own = list(model.discriminator.parameters())
+        assert all(
+            slope is None for slope in torch.autograd.grad(terms_of(model, batch)["gan"], own, allow_unused=True)
+        )
+
+    values, h = [], 1e-7
+    for step in (h, -2 * h):
+        with torch.no_grad():
+            for weight, way in zip(weights, ways, strict=True):
+                weight += step * way
+        values.append(terms_of(model, batch)[term].item())
+    assert along.item() == pytest.approx((values[0] - values[1]) / (2 * h), rel=2e-4, abs=1e-9)
+    assert abs(along.item()) > 1e-8
+
+
+def test_a_term_that_does_not_count_is_not_computed() -> None:
+    model = tiny(loss_weights={"simple": 1.0, "lpips": 0.0, "mesh": 1.0, "gan": 1.0}, discriminator={"channels": 4})
+    asked = []
+
+    def ask(name: str) -> Callable[..., Tensor]:
+        def answer(fake: Tensor, *_: Tensor) -> Tensor:
+            asked.append(name)
+            return fake.flatten(1).mean(1, keepdim=name == "gan")
+
+        return answer
+
+    model.expert = lambda mel, frames: (ask("sync")(frames)[:, None],) * 2
+    model.perceptual = {"mesh": ask("mesh")}
+    model.discriminator.network.forward = ask("gan")
+    early = model.objective(windows(), model.schedule.at(0))
+    assert early.keys() == {"simple", "vb", "l2", "loss"}
+    assert asked == []
+    late = model.objective(windows(), model.schedule.at(None) | {"l2": 0.0})
+    assert {"sync", "mesh", "gan", "discriminator"} <= late.keys()
+    assert {"sync", "mesh", "gan"} == set(asked)
+    assert tiny().discriminator is None
+
+
+def test_a_window_has_one_say_whatever_it_shares_a_batch_with() -> None:
+    """Halves of a batch, thinned as they are, average to the whole: what processes and accumulation rely on."""
+    model = tiny(
+        whole_every=3, prediction="x_0", loss_weights=ALONE | {"simple": 1.0, "vb": 1.0, "sync": 1.0, "gan": 1.0}
+    )
+    model = small_heads(model)
+    model.expert = FrozenExpert(SyncNet(width=4, norm="group", face_size=(17, 32)).double())
+    batch = {name: x.double() if x.is_floating_point() else x for name, x in windows(8).items()}
+    together = terms_of(model, batch)
+    halves = [terms_of(model, {name: x[part] for name, x in batch.items()}) for part in (slice(4), slice(4, 8))]
+    for name, value in together.items():
+        assert value.item() == pytest.approx(0.5 * (halves[0][name] + halves[1][name]).item(), rel=1e-12), name
+
+
+def test_the_papers_literal_form_and_the_shared_noise() -> None:
+    batch = windows(count=3)
+    far = tiny(literal=True, timesteps=1000)
+    far.unet = Oracle(lambda x_t, t: torch.zeros_like(x_t))
+    guess = far.guess(batch)
+    assert (guess.trust == 1).all()
+    assert guess.estimate.abs().max() > 1  # x_t / sqrt(alpha_bar), not clamped
+    assert tiny().guess(batch).estimate.abs().max() <= 1
+
+    shared = tiny(share_noise=True)
+    shared.unet = Oracle(lambda x_t, t: x_t)
+    shared.guess(batch)
+    eps = shared.diffusion.eps(batch["frames"].flatten(0, 1), shared.unet.x_t, shared.unet.t).view(3, 5, 3, 32, 32)
+    torch.testing.assert_close(eps, eps[:, :1].expand_as(eps), atol=2e-3, rtol=0)
+    assert (eps[0] - eps[1]).abs().max() > 1
+
+
+def test_frozen_layers_stay_out_of_the_optimizer() -> None:
+    model = tiny(frozen=("input_blocks.0", "time_embed"))
+    model.trainer = SimpleNamespace(max_steps=10)
+    held = {name for name, weight in model.unet.named_parameters() if not weight.requires_grad}
+    assert held == {
+        "input_blocks.0.0.weight", "input_blocks.0.0.bias",
+        *(f"time_embed.{n}.{kind}" for n in (0, 2) for kind in ("weight", "bias")),
+    }  # fmt: skip
+    (group,) = model.configure_optimizers()["optimizer"].param_groups
+    assert len(group["params"]) == len(list(model.unet.parameters())) - len(held)
+    with pytest.raises(LipsyncError, match="begin with 'encoder'"):
+        tiny(frozen=("encoder",))
+
+
+def test_recomputed_activations_give_the_same_gradient() -> None:
+    batch, gradients = windows(), []
+    for again in (False, True):
+        torch.manual_seed(2)
+        model = small_heads(tiny(unet=TINY | {"checkpointing": again}))
+        double = {name: x.double() if x.is_floating_point() else x for name, x in batch.items()}
+        terms_of(model, double)["loss"].backward()
+        gradients.append([weight.grad for weight in model.unet.parameters()])
+    for kept, recomputed in zip(*gradients, strict=True):
+        torch.testing.assert_close(kept, recomputed)

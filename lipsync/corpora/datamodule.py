@@ -109,6 +109,10 @@ class Corpus(LightningDataModule):
             pin_memory=self.trainer.strategy.root_device.type == "cuda",
         )
 
+    def clip_names(self, clips: Tensor) -> list[str]:
+        """Name the training clips of a batch, by their numbers in it (B,); each once."""
+        return [self.manifest[self.train.rows[number]].id for number in clips.unique().tolist()]
+
     def sample_pairs(self, count: int, device: torch.device | str, split: str = "val") -> dict[str, Tensor]:
         """Read and prepare `count` pairs of a split at most, evenly spaced, as one batch on a device."""
         pairs = Pairs(self.manifest, split, self.pair_frames, count, self.seed)

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lipsync.errors import LipsyncError
-from lipsync.networks.syncnet import mouths
+from lipsync.networks.syncnet import mouths, unit
 from lipsync.networks.unet import Attention
 
 BINS = 80
@@ -85,11 +85,11 @@ class AttentiveSyncNet(nn.Module):
 
     def embed_audio(self, mel: Tensor) -> Tensor:
         """Returns embeddings of unit length, no component negative: mel (B, 1, 80, M) -> (B, E) float32."""
-        return F.normalize(self.audio_encoder(mel).float(), dim=1)
+        return unit(self.audio_encoder(mel))
 
     def embed_face(self, face: Tensor) -> Tensor:
         """Returns embeddings of unit length, no component negative: face (B, 3 T, h, w) -> (B, E) float32."""
-        return F.normalize(self.face_encoder(face * 2 - 1).float(), dim=1)
+        return unit(self.face_encoder(face * 2 - 1))
 
     def forward(self, mel: Tensor, face: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the embeddings of windows: mel (B, 1, 80, M), face (B, 3 T, h, w) -> audio, face, each (B, E)."""

@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -74,6 +75,11 @@ def mouths(frames: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(face, size, mode="bilinear", align_corners=False, antialias=True)
 
 
+def unit(embedding: Tensor) -> Tensor:
+    """Scales embeddings (B, E) to unit length, in float32 at least."""
+    return F.normalize(embedding.to(torch.promote_types(embedding.dtype, torch.float32)), dim=1)
+
+
 class SyncNet(nn.Module):
     """Wav2Lip's SyncNet, with the original's keys at every width; 32 and "batch" are the original.
 
@@ -104,11 +110,11 @@ class SyncNet(nn.Module):
     def embed_audio(self, mel: Tensor) -> Tensor:
         """Returns embeddings of unit length, no component negative: mel (B, 1, 80, 16) -> (B, 16 * width) float32."""
         # The last ReLU stands before the L2 norm, so that a cosine is in [0, 1].
-        return F.normalize(self.audio_encoder(mel).flatten(1).float(), dim=1)
+        return unit(self.audio_encoder(mel).flatten(1))
 
     def embed_face(self, face: Tensor) -> Tensor:
         """Returns embeddings of unit length, no component negative: face (B, 15, h, w) -> (B, 16 * width) float32."""
-        return F.normalize(self.face_encoder(face).flatten(1).float(), dim=1)
+        return unit(self.face_encoder(face).flatten(1))
 
     def forward(self, mel: Tensor, face: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the embeddings of windows: mel (B, 1, 80, 16), face (B, 15, h, w) -> audio, face (B, 16 * width)."""

@@ -6,6 +6,7 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from lipsync.errors import LipsyncError
 from lipsync.networks.audio_encoder import AudioEncoder
@@ -55,6 +56,11 @@ class Stage(nn.Sequential):
         return x
 
 
+def at_once(stage: Stage, h: Tensor, embedding: Tensor) -> Tensor:
+    """Runs a stage as `checkpoint` does, and keeps its activations."""
+    return stage(h, embedding)
+
+
 class UNet(nn.Module):
     """Diff2Lip's network, by default in the official 128 px configuration with the original's checkpoint keys.
 
@@ -70,6 +76,8 @@ class UNet(nn.Module):
         audio_channels: Width of each level of the audio encoder.
         audio_blocks: Residual blocks a level of the audio encoder.
         dropout: Probability inside the residual blocks.
+        checkpointing: Compute a stage's activations again on the way back instead of keeping them: less memory, a third
+            more time, the same gradient.
 
     Raises:
         LipsyncError: The widths, groups, heads and sizes do not divide one another.
@@ -88,9 +96,11 @@ class UNet(nn.Module):
         audio_channels: tuple[int, ...] = (32, 64, 96, 128),
         audio_blocks: int = 2,
         dropout: float = 0.0,
+        checkpointing: bool = False,
     ) -> None:
         super().__init__()
         self.channels = channels
+        self.checkpointing, self.dropout = checkpointing, dropout
         self.fold = fold
         widths = [channels * multiple for multiple in channel_mult]
         sides = [image_size // fold >> level for level in range(len(widths))]
@@ -154,7 +164,8 @@ class UNet(nn.Module):
 
     def embed_time(self, t: Tensor) -> Tensor:
         """Returns the embedding of original time steps: t (N,) -> (N, 4 * channels)."""
-        return self.time_embed(timestep_embedding(t, self.channels))
+        sinusoids = timestep_embedding(t, self.channels)
+        return self.time_embed(sinusoids.to(self.time_embed[0].weight.dtype))
 
     def denoise(self, x_t: Tensor, t: Tensor, masked: Tensor, reference: Tensor, audio: Tensor) -> Tensor:
         """Returns the prediction and the variance's interpolation for an audio embedding computed before.
@@ -174,16 +185,17 @@ class UNet(nn.Module):
         h = F.pixel_unshuffle(torch.cat([x, masked, reference], dim=1), self.fold)
         embedding = self.embed_time(t) + audio
 
+        run = partial(checkpoint, use_reentrant=False) if self.checkpointing and torch.is_grad_enabled() else at_once
         skips = []
         for stage in self.input_blocks:
-            h = stage(h, embedding)
+            h = run(stage, h, embedding)
             skips.append(h)
-        h = self.middle_block(h, embedding)
+        h = run(self.middle_block, h, embedding)
         for stage in self.output_blocks:
-            h = stage(torch.cat([h, skips.pop()], dim=1), embedding)
+            h = run(stage, torch.cat([h, skips.pop()], dim=1), embedding)
         # In bfloat16 the last convolution would round to a 1/256 of the range: pictures deserve float32.
         with torch.autocast(h.device.type, enabled=False):
-            return F.pixel_shuffle(self.out(h.float()), self.fold)
+            return F.pixel_shuffle(self.out(h.to(self.out[-1].weight.dtype)), self.fold)
 
     def forward(self, x_t: Tensor, t: Tensor, masked: Tensor, reference: Tensor, frame_mels: Tensor) -> Tensor:
         """Returns `denoise` of the same arguments with the audio embedding of frame_mels (N, 80, 16)."""

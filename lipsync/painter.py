@@ -1,0 +1,110 @@
+"""What a trained Diff2Lip does: repaint frames (Sec. 3.3), dub clips, and have that measured."""
+
+import torch
+from torch import Tensor
+from torchmetrics import MetricCollection
+
+from lipsync.metrics.opening import MouthMeter, OpeningCorrelation
+from lipsync.metrics.quality import PaintedQuality
+from lipsync.randomness import normal
+from lipsync.samplers import Denoiser, guided, named
+
+
+class Painter:
+    """The half of `Diff2Lip` that needs no training: sampling, testing, predicting."""
+
+    def on_test_start(self) -> None:
+        """Builds the metrics, after the checkpoint is in: they are no part of it."""
+        self.meter = MouthMeter().to(self.device)
+        scores = MetricCollection([OpeningCorrelation(), PaintedQuality()]).to(self.device)
+        self.scores = torch.nn.ModuleDict({str(steps): scores.clone() for steps in self.hparams.sampling_steps})
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Dubs every clip with its own and with another clip's sound, at each number of sampling steps."""
+        frames, reference = batch["frames"], batch["reference"]
+        for steps, scores in self.scores.items():
+            own = self.dub_clips(batch, "own_mels", int(steps))
+            other = self.dub_clips(batch, "driving_mels", int(steps))
+            opening = self.meter(other.flatten(0, 1)).view(other.shape[:2])
+            scores["OpeningCorrelation"].update(opening, batch["opening_driving"])
+            scores["PaintedQuality"].update(own, frames, reference)
+
+    def on_test_epoch_end(self) -> None:
+        for place, (steps, scores) in enumerate(self.scores.items()):
+            results = scores.compute()
+            self.log_dict({f"{steps}_steps/{name}": value for name, value in results.items()})
+            if place == 0:
+                self.log_dict(results)
+
+    def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Dubs clips with another's sound: (B, N, 3, S, S) in [-1, 1]."""
+        return self.dub_clips(batch, "driving_mels", self.hparams.sampling_steps[0])
+
+    def dub_clips(self, batch: dict[str, Tensor], mels: str, steps: int) -> Tensor:
+        """Generates clips (B, N, 3, S, S) of a batch of pairs for the sound named by `mels`."""
+        clips = [
+            self.generate(clip, still, sound, steps=steps)
+            for clip, still, sound in zip(batch["frames"], batch["reference"], batch[mels], strict=True)
+        ]
+        return torch.stack(clips)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        frames: Tensor,
+        reference: Tensor,
+        frame_mels: Tensor,
+        noise: Tensor | None = None,
+        steps: int | None = None,
+        sampler: str = "ddim",
+        guidance: float = 1.0,
+        seed: int | None = None,
+    ) -> Tensor:
+        """Repaints frames (Sec. 3.3).
+
+        Args:
+            frames: (N, 3, S, S) in [-1, 1]; only their upper half is looked at.
+            reference: (1 or N, 3, S, S), another moment of the same person.
+            frame_mels: (N, 80, 16), each frame's mel.
+            noise: (1, 3, S, S), one map for a whole video: x_T and the lower half of `masked` alike. None: the seed's.
+            steps: Sampling steps; None: the first of `sampling_steps`.
+            sampler: Name of one of `samplers`.
+            guidance: How far the sound's influence is overstated; 1 is as trained.
+            seed: Of all that is drawn; None: the module's.
+
+        Returns:
+            (N, 3, S, S) in [-1, 1]; the upper half is that of `frames`.
+
+        Raises:
+            LipsyncError: No such sampler.
+        """
+        noise = self.noise("sampling", 0, seed) if noise is None else noise
+        reference, noise = reference.expand_as(frames), noise.expand_as(frames)
+        masked = torch.where(self.mask > 0, noise, frames)
+
+        def hearing(mels: Tensor) -> Denoiser:
+            audio = self.unet.embed_audio(mels)
+
+            def denoise(x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+                output, interpolation = self.unet.denoise(x_t, t, masked, reference, audio).chunk(2, dim=1)
+                return self.diffusion.x_0(output, x_t, t, self.prediction), interpolation
+
+            return denoise
+
+        denoise = hearing(frame_mels)
+        if guidance != 1:
+            denoise = guided(denoise, hearing(torch.zeros_like(frame_mels)), guidance)
+        painted = named(sampler)(
+            denoise,
+            noise,
+            self.diffusion,
+            self.hparams.sampling_steps[0] if steps is None else steps,
+            spacing=self.hparams.spacing,
+            draw=lambda place: self.noise("sampler", place, seed),
+        )
+        return torch.where(self.mask > 0, painted.clamp(-1, 1), frames)
+
+    def noise(self, stream: str, place: int, seed: int | None = None) -> Tensor:
+        """Draws a map (1, 3, S, S) that is the same for all frames, so that what it paints does not flicker."""
+        index = torch.tensor([place], device=self.device)
+        return normal(self.hparams.seed if seed is None else seed, stream, index, (3, self.size, self.size))
