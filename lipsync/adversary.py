@@ -68,7 +68,7 @@ class Adversary(nn.Module):
         """Returns what the network is shown of windows (W, T, 3, S, S); what changes is a function of (seed, index)."""
         if self.region == "lower":
             windows = windows[..., windows.shape[-2] // 2 :, :]
-        if not self.augment:
+        if not (self.augment and len(windows)):
             return windows
         W, T, _, height, width = windows.shape
         drawn = (2 * uniform(seed, "discriminator", index, (3,)) - 1).to(windows.dtype) * self.augment

@@ -13,6 +13,7 @@ import torch
 import wandb
 from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
 from lightning import LightningDataModule, LightningModule, Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from omegaconf import OmegaConf
 
@@ -243,7 +244,7 @@ def report(command: Callable[[], object]) -> None:
     except Exception as error:
         mistake: BaseException | None = error
         # jsonargparse wraps what a constructor raises.
-        while mistake is not None and not isinstance(mistake, LipsyncError):
+        while mistake is not None and not isinstance(mistake, LipsyncError | MisconfigurationException):
             mistake = mistake.__cause__
         if mistake is None:
             raise

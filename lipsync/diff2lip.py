@@ -17,7 +17,7 @@ from lipsync.learning_rate import obey, warm_up_then_decay
 from lipsync.losses import clamp_straight_through, painted_mean, sync_term
 from lipsync.networks.unet import UNet
 from lipsync.painter import Painter
-from lipsync.perceptual import LPIPS, Frozen, MeshDistance
+from lipsync.perceptual import LPIPS, MeshDistance
 from lipsync.randomness import integers, normal, uniform
 from lipsync.schedule import Schedule
 
@@ -111,7 +111,7 @@ class Diff2Lip(checkpoints.SafeLoading, Painter, LightningModule):
         sync_by_real: bool = False,
         lpips_net: str = "alex",
         lpips_weights: str | None = None,
-        discriminator: dict[str, str | int | float | bool] | None = None,
+        discriminator: dict[str, bool | int | float | str] | None = None,
         frames: int = 5,
         whole_every: int = 1,
         audio_dropout: float = 0.1,
@@ -147,7 +147,7 @@ class Diff2Lip(checkpoints.SafeLoading, Painter, LightningModule):
             self.discriminator = self._part("discriminator", Adversary, frames=frames, **(discriminator or {}))
         # Read when training starts: a checkpoint loads on a machine that has neither file.
         self.expert: FrozenExpert | None = None
-        self.perceptual: dict[str, Frozen] = {}
+        self.perceptual = torch.nn.ModuleDict()
         self.register_buffer("mask", mask(size), persistent=False)
         for beginning in frozen:
             named = [weight for name, weight in self.unet.named_parameters() if name.startswith(beginning)]
@@ -177,9 +177,11 @@ class Diff2Lip(checkpoints.SafeLoading, Painter, LightningModule):
         if self.schedule.wants("sync"):
             self._read_expert(frames)
         if self.schedule.wants("lpips"):
-            self.perceptual["lpips"] = LPIPS(self.hparams.lpips_net, self.hparams.lpips_weights).to(self.device)
+            self.perceptual["lpips"] = LPIPS(self.hparams.lpips_net, self.hparams.lpips_weights)
         if self.schedule.wants("mesh"):
-            self.perceptual["mesh"] = MeshDistance().to(self.device)
+            self.perceptual["mesh"] = MeshDistance()
+        # Lightning reads a checkpoint into the module before it gives it its precision: float64 would be rounded.
+        self.trainer.precision_plugin.convert_module(self)
         if self.hparams.compiled:
             self.unet.compile()
         if self.hparams.channels_last:
@@ -194,7 +196,7 @@ class Diff2Lip(checkpoints.SafeLoading, Painter, LightningModule):
             raise LipsyncError(f"the model's crop_rule is {self.crop_rule}, its expert's {expert.crop_rule}")
         if expert.syncnet.frames != frames:
             raise LipsyncError(f"the expert looks at {expert.syncnet.frames} frames, the data's windows have {frames}")
-        self.expert = FrozenExpert(expert.syncnet).to(self.device)
+        self.expert = FrozenExpert(expert.syncnet)
         # What never changes need not be sent round before every step (a name that DDP knows).
         self._ddp_params_and_buffers_to_ignore = [f"expert.{name}" for name, _ in self.expert.named_buffers()]
 

@@ -117,12 +117,12 @@ class Corpus(LightningDataModule):
         """Read and prepare `count` pairs of a split at most, evenly spaced, as one batch on a device."""
         pairs = Pairs(self.manifest, split, self.pair_frames, count, self.seed)
         batch = default_collate([pairs[i] for i in range(len(pairs))])
-        return self._pairs({name: tensor.to(device) for name, tensor in batch.items()})
+        return self.on_after_batch_transfer({name: tensor.to(device) for name, tensor in batch.items()}, 0)
 
     def sample_windows(self, count: int, device: torch.device | str) -> dict[str, Tensor]:
         """Read and prepare the first `count` training windows as one batch on a device."""
         batch = default_collate([self.train[i] for i in range(count)])
-        return self._windows({name: tensor.to(device) for name, tensor in batch.items()})
+        return self.on_after_batch_transfer({name: tensor.to(device) for name, tensor in batch.items()}, 0)
 
     def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
         """Turn what workers read into a Batch, on the device.
@@ -137,7 +137,9 @@ class Corpus(LightningDataModule):
             frames (B, N, 3, S, S), reference, own_mels and driving_mels (B, N, 80, 16), own_sliding (B, N - T + 1, 80,
             16), driving_sound (B, 640 N) int16, opening and opening_driving (B, N), speaker and index (B,).
         """
-        return self._pairs(batch) if "driving_audio" in batch else self._windows(batch)
+        batch = self._pairs(batch) if "driving_audio" in batch else self._windows(batch)
+        # What is computed here has missed the Trainer's own conversion (`64-true`, `bf16-true`).
+        return batch if self.trainer is None else self.trainer.precision_plugin.convert_input(batch)
 
     def _windows(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         frames = self._squares(batch["frames"], batch["box"])
