@@ -34,7 +34,9 @@ class LastCheckpoint(Checkpoint):
         batches = checkpoint["global_step"] * trainer.accumulate_grad_batches
         for progress in ("total", "current"):
             counts = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"][progress]
-            counts |= dict.fromkeys(("ready", "started", "processed", "completed"), batches)
+            # Differences tell Lightning whether the checkpoint was written amid a step or after training.
+            behind = {name: counts["ready"] - counts[name] for name in ("ready", "started", "processed", "completed")}
+            counts |= {name: batches - difference for name, difference in behind.items()}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.saved = self.finished = trainer.global_step

@@ -40,11 +40,22 @@ COMMAND = [
     "--trainer.val_check_interval=1000",
     "--trainer.log_every_n_steps=1",
 ]
+# A checkpoint every other step, and no pictures.
+CALLBACKS = """
+trainer:
+  callbacks:
+    - {class_path: lipsync.callbacks.EMA, init_args: {decay: 0.9}}
+    - {class_path: lipsync.safekeeping.NonFinite}
+    - {class_path: lipsync.safekeeping.LastCheckpoint, init_args: {every: 2}}
+    - {class_path: lipsync.callbacks.MetricsFile}
+    - {class_path: lightning.pytorch.callbacks.LearningRateMonitor}
+"""
 
 
 def start(folder: Path, corpus: Path, *arguments: str) -> subprocess.Popen:
     """Starts `lightning fit` in a folder, in a process group of its own."""
-    command = [*COMMAND, f"--data.root={corpus}", *arguments]
+    (folder / "callbacks.yaml").write_text(CALLBACKS)
+    command = [*COMMAND, "--config=callbacks.yaml", f"--data.root={corpus}", *arguments]
     with (folder / "log.txt").open("a") as log:
         return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
 

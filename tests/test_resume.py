@@ -12,7 +12,6 @@ import torch
 
 from lipsync.corpora.puppet.write import write_corpus
 
-STEPS = 24
 ONE = ("--data.batch_size=4", "--data.workers=1", "--trainer.devices=1")
 TWO = ("--data.batch_size=2", "--data.workers=1", "--trainer.devices=2", "--trainer.strategy=ddp")
 
@@ -36,13 +35,13 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_killed_at_random_moments_it_ends_as_if_nothing_had_been(
     tmp_path: Path, corpus: Path, processes: tuple[str, ...], kills: int
 ) -> None:
-    steps = STEPS if kills == 1 else 30 * kills
+    steps = 30 * kills + 10
     how = (*processes, f"--trainer.max_steps={steps}")
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     runs.fit(straight, corpus, *how)
     killed.mkdir()
     last = killed / "runs" / "base" / "checkpoints" / "last.ckpt"
-    chance = random.Random(kills)
+    chance, killings = random.Random(kills), 0
     for number in range(kills):
         resumed = ("--ckpt_path=last",) if number else ()
         written = last.stat().st_mtime_ns if last.exists() else 0
@@ -52,7 +51,10 @@ def test_killed_at_random_moments_it_ends_as_if_nothing_had_been(
         time.sleep(chance.uniform(0, 1.0))  # amid a step, a checkpoint, a validation
         if run.poll() is None:
             os.killpg(run.pid, signal.SIGKILL)
+            killings += 1
         run.wait()
+    assert killings == kills
+    assert runs.checkpoint(killed)["global_step"] < steps
     runs.fit(killed, corpus, *how, "--ckpt_path=last")
 
     assert runs.checkpoint(killed)["global_step"] == steps
