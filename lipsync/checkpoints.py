@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lipsync.diff2lip import Diff2Lip
     from lipsync.expert import SyncExpert
 
+DISCRIMINATOR = "discriminator."
 SHOWN = 4  # differences named in an error
 # How torch words its refusal of a pickle that asks for more than tensors.
 REFUSAL = re.compile(r"unsupported (global|class|operand)[^,]{,60}", re.IGNORECASE)
@@ -132,10 +133,19 @@ def fill(module: nn.Module, checkpoint: Checkpoint, path: str | Path) -> None:
     Raises:
         LipsyncError: Keys or shapes differ; it lists them.
     """
-    if differing := originals.differences(checkpoint.state, module.state_dict()):
+    state, wanted = checkpoint.state, module.state_dict()
+    if originals.differences(*(part(tensors, DISCRIMINATOR) for tensors in (state, wanted))):
+        # It serves training only: published files and exports have none, and a new one may be of another size.
+        state, wanted = (part(tensors, DISCRIMINATOR, False) for tensors in (state, wanted))
+    if differing := originals.differences(state, wanted):
         listed = "; ".join(differing[:SHOWN]) + (f"; and {len(differing) - SHOWN} more" * (len(differing) > SHOWN))
         raise LipsyncError(f"{path}: does not fit {type(module).__name__} as configured: {listed}")
-    module.load_state_dict(checkpoint.state, strict=False)  # strict but for BatchNorm's counts, as compared above
+    module.load_state_dict(state, strict=False)  # strict but for BatchNorm's counts, as compared above
+
+
+def part(state: dict[str, Tensor], prefix: str, within: bool = True) -> dict[str, Tensor]:
+    """Returns the entries of a state_dict whose keys begin so, or the others."""
+    return {key: tensor for key, tensor in state.items() if key.startswith(prefix) == within}
 
 
 def take_weights(module: "LightningModule", path: str | Path) -> None:

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from lipsync import originals
-from lipsync.checkpoints import Checkpoint, build, read
+from lipsync.checkpoints import DISCRIMINATOR, Checkpoint, build, part, read
 from lipsync.errors import LipsyncError
 from lipsync.files import whole
 
@@ -46,6 +46,7 @@ def export(checkpoint: str, out: str) -> None:
         out: The `.safetensors` to write; or, in the layout that the original's code loads, `.pt`.
     """
     found = read(checkpoint)
+    found = found._replace(state=part(found.state, DISCRIMINATOR, False))  # it serves training only
     build(found, checkpoint)
     if Path(out).suffix == ".pt":
         write_original(found, out)
@@ -57,7 +58,9 @@ def write(checkpoint: Checkpoint, out: str) -> None:
     """Writes a checkpoint as safetensors that `load` reads, and its model card beside it as `.md`."""
     _check_place(out, ".safetensors")
     # Paths of the machine that trained it are nobody else's business; names of shipped experts stay.
-    private = {"init_from": None} | ({"expert": None} if Path(checkpoint.arguments.get("expert") or "").suffix else {})
+    private = {"init_from": None, "lpips_weights": None}
+    if Path(checkpoint.arguments.get("expert") or "").suffix:
+        private["expert"] = None
     arguments = {key: private.get(key, value) for key, value in checkpoint.arguments.items()}
     checkpoint = checkpoint._replace(arguments=arguments)
     metadata = {"hyper_parameters": json.dumps(checkpoint.arguments), "module": checkpoint.kind}

@@ -19,6 +19,14 @@ def test_any_number_of_frames_and_any_size(frames: int, face_size: tuple[int, in
         torch.testing.assert_close(embedding.norm(dim=1), torch.ones(2))
 
 
+def test_batch_norm_in_place_of_group_norm() -> None:
+    kinds = {type(part).__name__ for part in AttentiveSyncNet(8, norm="batch").face_encoder.modules()}
+    assert "BatchNorm2d" in kinds
+    assert "BatchNorm2d" not in {type(part).__name__ for part in AttentiveSyncNet(8).modules()}
+    with pytest.raises(LipsyncError, match=r"layer.*group, batch"):
+        AttentiveSyncNet(8, norm="layer")
+
+
 def test_windows_do_not_mix() -> None:
     network = AttentiveSyncNet(8).train()
     mel = torch.randn(3, 1, 80, 16)
