@@ -10,6 +10,7 @@ import torch
 import wandb
 
 from lipsync import Diff2Lip, cli, load
+from lipsync.checkpoints import part
 from lipsync.corpora.puppet.write import write_corpus
 from lipsync.exports import export
 
@@ -102,7 +103,7 @@ def test_a_run_starts_from_weights_that_its_resumption_does_not_need(tmp_path: P
     quick = ("--test_after_fit=false", "--model.expert=null", "--name=two", "--model.lr=0")
     lightning("fit", tmp_path, corpus, *quick, f"--model.init_from={tmp_path}/one.safetensors", "--trainer.max_steps=1")
     last = torch.load(tmp_path / "runs" / "two" / "checkpoints" / "last.ckpt", weights_only=True)
-    for name, tensor in start.items():
+    for name, tensor in part(start, "unet.").items():
         torch.testing.assert_close(last["state_dict"][name], tensor, atol=1e-6, rtol=1e-6)
 
     (tmp_path / "one.safetensors").unlink()
@@ -111,7 +112,7 @@ def test_a_run_starts_from_weights_that_its_resumption_does_not_need(tmp_path: P
     assert torch.load(tmp_path / "runs" / "two" / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 2
 
 
-def test_a_resumed_run_is_bitwise_the_uninterrupted_one(tmp_path: Path, corpus: Path) -> None:
+def test_a_resumed_run_is_bitwise_the_uninterrupted_one(tmp_path: Path, corpus: Path, capsys) -> None:
     # The learning rate's fall depends on max_steps; without it four steps are the first four of six.
     quick = ("--model.decay=0", "--test_after_fit=false", "--model.expert=null")
     lightning("fit", tmp_path, corpus, *quick, "--name=straight", "--trainer.max_steps=6")
@@ -127,6 +128,23 @@ def test_a_resumed_run_is_bitwise_the_uninterrupted_one(tmp_path: Path, corpus: 
         for name in ("straight", "cut")
     )
     assert straight["global_step"] == cut["global_step"] == 6
-    for part in ("state_dict", "raw_weights"):
-        for name, tensor in straight[part].items():
-            assert torch.equal(tensor, cut[part][name]), name
+    assert "Resumed with another trainer.max_steps: 6, it was 4" in capsys.readouterr().out
+    names = {path.name.rsplit("-", 1)[1] for path in (tmp_path / "runs" / "cut" / "wandb").glob("offline-run-*")}
+    assert len(names) == 1  # to wandb it is one run
+    for kept in ("state_dict", "raw_weights"):
+        for name, tensor in straight[kept].items():
+            assert torch.equal(tensor, cut[kept][name]), name
+
+
+def test_a_rate_on_the_command_line_wins_over_the_checkpoint(tmp_path: Path, corpus: Path, capsys) -> None:
+    quick = ("--model.decay=0", "--model.warmup=0", "--test_after_fit=false", "--model.expert=null", "--name=rate")
+    lightning("fit", tmp_path, corpus, *quick, "--trainer.max_steps=2")
+    lightning("fit", tmp_path, corpus, *quick, "--trainer.max_steps=3", "--model.lr=0.25", "--ckpt_path=last")
+    told = capsys.readouterr().out
+    assert "Resumed with another model.lr: 0.25, it was 0.0015" in told
+    assert "another model.size" not in told
+    last = torch.load(tmp_path / "runs" / "rate" / "checkpoints" / "last.ckpt", weights_only=True)
+    unet, discriminator = last["optimizer_states"][0]["param_groups"]
+    assert (unet["lr"], unet["name"]) == (0.25, "unet")
+    assert discriminator["lr"] == pytest.approx(1e-3)
+    assert last["hyper_parameters"]["lr"] == 0.25

@@ -39,6 +39,7 @@ class Corpus(LightningDataModule):
         pair_clips: how many clips testing dubs at most.
         crop_rule: how faces are cut out of the stored tracks (`corpora.crop`).
         run: so many training windows in a row come from one clip.
+        reference: which other moment of the clip training shows: `any`, or one with a `dissimilar` mouth.
         min_confidence: leave out clips whose sound and lips `lipsync sync` is less sure of.
     """
 
@@ -57,13 +58,14 @@ class Corpus(LightningDataModule):
         pair_clips: int = 100,
         crop_rule: str = "square",
         run: int = 1,
+        reference: str = "any",
         min_confidence: float | None = None,
     ) -> None:
         super().__init__()
         self.root, self.size, self.frames, self.batch_size, self.seed = Path(root), size, frames, batch_size, seed
         self.workers, self.augment, self.jitter, self.val_windows = workers, augment, jitter, val_windows
         self.pair_frames, self.pair_clips, self.crop_rule, self.run = pair_frames, pair_clips, crop_rule, run
-        self.min_confidence = min_confidence
+        self.reference, self.min_confidence = reference, min_confidence
         if crop_rule not in RULES:
             raise LipsyncError(f"crop_rule: {crop_rule!r} is none of {', '.join(RULES)}")
 
@@ -77,7 +79,7 @@ class Corpus(LightningDataModule):
             self.val = Windows(self.manifest, "val", self.frames, self.seed, length=self.val_windows)
         if stage == "fit":
             drawn = (self.frames, self.seed, self.augment, self.jitter)
-            self.train = Windows(self.manifest, "train", *drawn, run=self.run)
+            self.train = Windows(self.manifest, "train", *drawn, run=self.run, reference=self.reference)
         if stage in ("test", "predict"):
             self.test = Pairs(self.manifest, "test", self.pair_frames, self.pair_clips, self.seed)
 

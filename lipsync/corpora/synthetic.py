@@ -15,7 +15,7 @@ class Synthetic(Corpus):
         corpus_seed: decides the corpus; `seed` decides what is drawn from it.
         track_size: side of the stored squares in pixels.
         size, frames, batch_size, seed, workers, augment, jitter, val_windows: as for `Corpus`.
-        pair_frames, pair_clips, crop_rule, run: as for `Corpus`.
+        pair_frames, pair_clips, crop_rule, run, reference: as for `Corpus`.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class Synthetic(Corpus):
         pair_clips: int = 100,
         crop_rule: str = "square",
         run: int = 1,
+        reference: str = "any",
     ) -> None:
         super().__init__(
             root,
@@ -53,6 +54,7 @@ class Synthetic(Corpus):
             pair_clips,
             crop_rule,
             run,
+            reference,
         )
         self.recipe = {"speakers": speakers, "clips": clips, "seconds": seconds, "seed": corpus_seed}
         self.track_size = track_size

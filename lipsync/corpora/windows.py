@@ -13,6 +13,8 @@ from lipsync.corpora.mel import context
 from lipsync.corpora.records import Manifest, Record
 from lipsync.errors import LipsyncError
 
+REFERENCES = ("any", "dissimilar")
+CANDIDATES = 4  # moments of which the one with the most dissimilar mouth is taken
 REFERENCE_DISTANCE = 5  # frames between window and reference, where the clip is long enough
 ATTEMPTS = 10
 # A split no larger than this when decoded (bytes a worker) is kept: two seeks in a clip cost as much as 50 frames.
@@ -44,6 +46,7 @@ class Windows(Dataset):
             each by itself.
         length: number of samples; endless without.
         run: so many windows in a row come from one clip, for an expert that is to tell moments apart, not people.
+        reference: `any` other moment, or of a few the one whose mouth is most `dissimilar`: less to copy from it.
     """
 
     def __init__(
@@ -56,7 +59,10 @@ class Windows(Dataset):
         jitter: float = 0.0,
         length: int | None = None,
         run: int = 1,
+        reference: str = "any",
     ) -> None:
+        if reference not in REFERENCES:
+            raise LipsyncError(f"reference: {reference!r} is none of {', '.join(REFERENCES)}")
         rows = manifest.rows(split)
         if len(sizes := np.unique(manifest.column("size")[rows])) > 1:
             raise LipsyncError(f"the clips of {manifest.root} measure {sizes.tolist()} px: a corpus has one size")
@@ -69,7 +75,7 @@ class Windows(Dataset):
             raise LipsyncError(f"all {split} clips of {manifest.root} are shorter than {frames + 1} frames")
         self.ends = np.cumsum(room)
         self.manifest, self.frames, self.seed, self.length = manifest, frames, seed, length
-        self.augment, self.jitter, self.run = augment, jitter, run
+        self.augment, self.jitter, self.run, self.reference = augment, jitter, run, reference
         self.speakers = np.unique(manifest.column("speaker")[self.rows], return_inverse=True)[1]
         self.kept: dict[str, Tensor] | None = {} if decoded_bytes(manifest, self.rows) <= KEPT else None
         self.reads, self.failures = 0, 0
@@ -106,7 +112,7 @@ class Windows(Dataset):
         return clip, int(rng.integers(self.ends[clip] - (self.ends[clip - 1] if clip else 0)))
 
     def _read(self, record: Record, first: int, rng: np.random.Generator) -> dict[str, Tensor | int]:
-        reference = choose_reference(rng, record.frames, first, self.frames)
+        reference = self._choose_reference(rng, record, first)
         boxes = np.tile(np.asarray(record.box, np.float32), (2, 1))
         opening = np.full(self.frames, np.nan, np.float32)
         if len(record.opening) == record.frames:
@@ -126,6 +132,18 @@ class Windows(Dataset):
             "box": box,
             "reference_box": reference_box,
         }
+
+    def _choose_reference(self, rng: np.random.Generator, record: Record, first: int) -> int:
+        if self.reference == "any":
+            return choose_reference(rng, record.frames, first, self.frames)
+        if len(record.opening) != record.frames:
+            raise LipsyncError(
+                f"clip {record.id} of {self.manifest.root}: its mouth was not measured, which "
+                "reference=dissimilar needs; prepare it again, or set data.reference=any"
+            )
+        drawn = [choose_reference(rng, record.frames, first, self.frames) for _ in range(CANDIDATES)]
+        opening = np.asarray(record.opening)
+        return drawn[int(np.abs(opening[drawn] - opening[first : first + self.frames].mean()).argmax())]
 
     def _pictures(self, record: Record, numbers: list[int]) -> Tensor:
         if self.kept is None:

@@ -7,7 +7,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ def prepare(
     out: str,
     size: int = 160,
     min_seconds: float = 1.0,
+    max_seconds: float = 10.0,
     min_face: int = 48,
     val_fraction: float = 0.1,
     device: str = "auto",
@@ -59,6 +60,7 @@ def prepare(
         out: folder of the corpus; new, empty, or one that was prepared with the same settings.
         size: side of the clips in pixels; one a corpus.
         min_seconds: shorter tracks are not kept.
+        max_seconds: longer ones are cut into clips, so that a video of one person can be split, too.
         min_face: side in source pixels under which a face's crop box is not kept.
         val_fraction: share of the sources for val, and the same for test.
         device: where faces are searched: "auto", "cpu", "cuda", ...
@@ -74,7 +76,9 @@ def prepare(
         raise LipsyncError(f"{out}: holds the videos themselves; name another folder for the corpus")
     sources, others = find_sources(videos, out)
     finder = FaceFinder(choose_device(device))
-    settings = {"size": size, "min_seconds": min_seconds, "min_face": min_face}
+    if not 0 < min_seconds <= max_seconds:
+        raise LipsyncError(f"min_seconds {min_seconds:g} and max_seconds {max_seconds:g}: nothing lies between them")
+    settings = {"size": size, "min_seconds": min_seconds, "max_seconds": max_seconds, "min_face": min_face}
     claim(root, SETTINGS, settings)
     console = Console()
     report = Report(str(root))
@@ -192,7 +196,8 @@ def _cut_tracks(source: Source, root: Path, settings: dict[str, float], finder: 
 def _select(tracks: list[Track], settings: dict[str, float]) -> tuple[list[Track], str]:
     """The tracks worth keeping, and in words why the others are not."""
     kept, reasons = [], Counter()
-    for track in tracks:
+    longest = int(settings["max_seconds"] * FPS)
+    for track in chain.from_iterable(found.pieces(longest) for found in tracks):
         if len(track) < settings["min_seconds"] * FPS:
             reasons[f"shorter than {settings['min_seconds']:g} s"] += 1
         elif _side(track.boxes(FPS)) < settings["min_face"]:
@@ -239,10 +244,18 @@ def _measure(track: Track, boxes: Tensor, luma: float, sound: np.ndarray) -> dic
 
 
 def _assign_splits(sources: list[Source], root: Path, val_fraction: float) -> None:
-    """Give every clip the split of its source, known only now that it is known which sources have clips."""
+    """Give every clip the split of its source, known only now that it is known which sources have clips.
+
+    Where there is one source only, its last clip is for test and the one before for val, as far as there are three.
+    """
     splits = split_sources([source.name for source in sources], val_fraction)
     for source in sources:
-        for path in (root / source.id).glob("*.json"):
-            record = read_record(root, path)
-            if record.split != splits[source.name]:
-                write_record(root, dataclasses.replace(record, split=splits[source.name]))
+        paths = (root / source.id).glob("*.json")
+        records = sorted((read_record(root, path) for path in paths), key=lambda record: record.start)
+        for place, record in enumerate(records, start=-len(records)):
+            split = splits[source.name]
+            if len(sources) == 1:
+                ends = {-1: "test", -2: "val"} if len(records) > 2 else {-1: "val"} if len(records) > 1 else {}
+                split = ends.get(place, "train")
+            if record.split != split:
+                write_record(root, dataclasses.replace(record, split=split))

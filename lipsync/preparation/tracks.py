@@ -3,7 +3,7 @@
 import dataclasses
 from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Protocol
 
 import numpy as np
@@ -44,6 +44,19 @@ class Track:
 
     def __len__(self) -> int:
         return len(self.presence)
+
+    def pieces(self, longest: int) -> list["Track"]:
+        """Cuts the track into as few pieces of about the same length as have `longest` frames at most."""
+        count = -(-len(self) // longest)
+        ends = [len(self) * k // count for k in range(count + 1)]
+        return [
+            Track(
+                self.first + begin,
+                {point: places[begin:end] for point, places in self.points.items()},
+                self.presence[begin:end],
+            )
+            for begin, end in pairwise(ends)
+        ]
 
     def boxes(self, fps: float = 25.0) -> Tensor:
         """Crop boxes (T, 4) of the rule `square`, at `fps` frames a second."""

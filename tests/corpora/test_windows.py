@@ -1,5 +1,6 @@
 """Windows: what is drawn is a function of (seed, index), what is read is what was drawn, what is bad is replaced."""
 
+import dataclasses
 import logging
 import pickle
 from collections.abc import Callable
@@ -204,3 +205,26 @@ def test_a_corpus_has_one_size(corpus: Path) -> None:
     build_manifest(corpus)
     with pytest.raises(LipsyncError, match=r"measure \[64, 96\] px"):
         Windows(load_manifest(corpus), "train")
+
+
+def test_a_dissimilar_reference_has_another_mouth(corpus: Path) -> None:
+    manifest = load_manifest(corpus)
+    far, near = [], []
+    for index in range(60):
+        for mode, found in (("dissimilar", far), ("any", near)):
+            data = Windows(manifest, "train", reference=mode)
+            sample = data[index]
+            opening = np.asarray(manifest[data.rows[sample["clip"]]].opening)
+            _, (reference,) = clip_and_frames(sample["reference"])
+            assert abs(reference - sample["first_frame"] - 2) > 2
+            found.append(abs(opening[reference] - sample["opening"].mean().item()))
+    assert np.mean(far) > 1.3 * np.mean(near)
+    with pytest.raises(LipsyncError, match=r"similar.*any, dissimilar"):
+        Windows(manifest, "train", reference="similar")
+
+
+def test_a_dissimilar_reference_needs_measured_mouths(corpus: Path) -> None:
+    data = Windows(load_manifest(corpus), "train", reference="dissimilar")
+    bare = dataclasses.replace(data.manifest[data.rows[0]], opening=())
+    with pytest.raises(LipsyncError, match="its mouth was not measured"):
+        data._choose_reference(np.random.default_rng(0), bare, 0)

@@ -128,6 +128,25 @@ def test_a_clip_its_sound_and_its_record(tmp_path):
     assert len(load_manifest(tmp_path / "corpus")) == 1
 
 
+def test_one_long_video_becomes_clips_of_all_splits(tmp_path):
+    raw_video(tmp_path / "raw" / "talk.mkv", speed=0.3)
+    report = prepare(
+        str(tmp_path / "raw"), str(tmp_path / "corpus"), size=64, min_seconds=0.5, max_seconds=0.7, min_face=40
+    )
+    assert report.splits == {"train": 1, "val": 1, "test": 1}
+    records = list(load_manifest(tmp_path / "corpus"))
+    assert [(record.frames, record.start, record.split) for record in records] == [
+        (16, 0.0, "train"),
+        (17, 0.64, "val"),
+        (17, 1.32, "test"),
+    ]
+    for record in records:
+        assert len(clip(tmp_path / "corpus", record.id)) == len(record.opening) == record.frames
+        assert len(map_wav(tmp_path / "corpus" / record.sound)) == 640 * record.frames
+    with pytest.raises(LipsyncError, match="nothing lies between"):
+        prepare(str(tmp_path / "raw"), str(tmp_path / "other"), min_seconds=3, max_seconds=2)
+
+
 @pytest.mark.parametrize("delay", [0.0, 0.9])
 def test_sound_and_picture_stay_together_though_the_video_starts_late(tmp_path, delay):
     flashes = [delay + time for time in (0.4, 1.0, 1.6)]

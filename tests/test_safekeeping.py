@@ -1,0 +1,121 @@
+"""Steps that are not finite move nothing, and end a run in the end; checkpoints outlive errors and other machines."""
+
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from lightning import LightningDataModule, LightningModule, Trainer
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from lipsync.callbacks import EMA
+from lipsync.errors import LipsyncError
+from lipsync.safekeeping import LastCheckpoint, NonFinite
+
+
+class Line(LightningModule):
+    """One weight, moved by 1 a step, whose loss is not finite at the steps named."""
+
+    def __init__(self, broken: tuple[int, ...] = (), fails_at: int | None = None) -> None:
+        super().__init__()
+        self.unet = nn.Linear(1, 1, bias=False)
+        nn.init.constant_(self.unet.weight, 0.0)
+        self.broken, self.fails_at = broken, fails_at
+        self.course: list[float] = []
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        self.course.append(self.unet.weight.item())
+        if self.global_step == self.fails_at:
+            raise RuntimeError("the disk is full")
+        return -self.unet.weight.sum() * (float("nan") if self.global_step in self.broken else 1.0)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        # Momentum and decay would move the weight even where the gradient is zero.
+        return torch.optim.SGD(self.parameters(), lr=1.0, momentum=0.5, weight_decay=0.1)
+
+
+class Numbers(LightningDataModule):
+    """Batches of one clip each, named by its number."""
+
+    def train_dataloader(self) -> DataLoader:
+        return DataLoader([{"clip": n} for n in range(100)])
+
+    def clip_names(self, clips: Tensor) -> list[str]:
+        return [f"clip{n}" for n in clips.unique().tolist()]
+
+
+def train(folder: Path, module: Line, steps: int, **arguments: object) -> Trainer:
+    trainer = Trainer(
+        default_root_dir=folder,
+        accelerator="cpu",
+        max_steps=steps,
+        callbacks=[EMA(0.5), NonFinite(limit=3), LastCheckpoint(every=1000)],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        accumulate_grad_batches=arguments.pop("accumulate", 1),
+    )
+    trainer.fit(module, datamodule=Numbers(), weights_only=True, **arguments)
+    return trainer
+
+
+def test_a_step_that_is_not_finite_moves_nothing_and_counts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    module = Line(broken=(2, 4))
+    with caplog.at_level(logging.WARNING):
+        trainer = train(tmp_path, module, steps=6)
+    assert trainer.global_step == 6
+    assert module.course[3] == module.course[2] != module.course[1]
+    assert module.course[5] == module.course[4] != module.course[3]
+    # The average of the finite steps alone: nothing moved in the others.
+    plain = Line()
+    train(tmp_path / "plain", plain, steps=4)
+    assert module.course[:3] == plain.course[:3]
+    last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["callbacks"]["NonFinite"] == {"skipped": 2}
+    told = [record.getMessage() for record in caplog.records if "not finite" in record.getMessage()]
+    assert len(told) == 2
+    assert "step 2" in told[0]
+    assert "its clips: clip2" in told[0]
+
+
+def test_many_in_a_row_end_the_run_with_a_checkpoint(tmp_path: Path) -> None:
+    module = Line(broken=tuple(range(4, 50)))
+    with pytest.raises(LipsyncError, match=r"step 6: .* its clips: clip6; 3 such steps in a row: lower model.lr"):
+        train(tmp_path, module, steps=50)
+    last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["global_step"] == 7
+    assert last["raw_weights"]["unet.weight"].item() == module.course[4]
+
+
+def test_an_error_leaves_the_last_whole_step(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="disk is full"):
+        train(tmp_path, Line(fails_at=5), steps=9)
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    assert torch.load(last, weights_only=True)["global_step"] == 5
+
+    resumed, straight = Line(), Line()
+    train(tmp_path, resumed, steps=9, ckpt_path=last)
+    train(tmp_path / "straight", straight, steps=9)
+    assert resumed.course == straight.course[5:]
+    assert torch.equal(resumed.unet.weight, straight.unet.weight)
+
+
+def test_other_processes_are_not_waited_for(tmp_path: Path) -> None:
+    trainer = SimpleNamespace(state=SimpleNamespace(fn="fit"), global_step=3, world_size=2)
+    keeper = LastCheckpoint()
+    keeper.finished = 3
+    keeper.on_exception(trainer, None, RuntimeError())  # it would have written through the trainer
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1)])
+def test_a_run_goes_on_with_another_accumulation(tmp_path: Path, before: int, after: int) -> None:
+    first, then = Line(), Line()
+    train(tmp_path, first, steps=3, accumulate=before)
+    trainer = train(tmp_path, then, steps=5, accumulate=after, ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
+    assert trainer.global_step == 5
+    assert len(then.course) == 2 * after
+    straight = Line()
+    train(tmp_path / "straight", straight, steps=5)
+    assert then.unet.weight.item() == pytest.approx(straight.unet.weight.item())
