@@ -1,6 +1,7 @@
 """A tiny run with all five terms, workers, EMA and ramps, by the command a user types, each in processes of its own."""
 
 import csv
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -56,8 +57,10 @@ def start(folder: Path, corpus: Path, *arguments: str) -> subprocess.Popen:
     """Starts `lightning fit` in a folder, in a process group of its own."""
     (folder / "callbacks.yaml").write_text(CALLBACKS)
     command = [*COMMAND, "--config=callbacks.yaml", f"--data.root={corpus}", *arguments]
+    # A wandb service of pytest's own process would outlive a killed run, and hold its id.
+    own = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     with (folder / "log.txt").open("a") as log:
-        return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, start_new_session=True)
+        return subprocess.Popen(command, cwd=folder, env=own, stdout=log, stderr=log, start_new_session=True)
 
 
 def fit(folder: Path, corpus: Path, *arguments: str) -> None:

@@ -66,13 +66,20 @@ def test_testing_asks_for_a_checkpoint(fresh: pytest.MonkeyPatch, capsys: pytest
     assert "test needs --ckpt_path" in run(["test", "--config", str(BASE)], fresh, capsys)
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "experiments").glob("*.yaml")))
+EXPERIMENTS = sorted(path.relative_to(ROOT / "experiments").as_posix() for path in ROOT.glob("experiments/**/*.yaml"))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_parses_over_base(name: str, tmp_path: Path) -> None:
     extra = ["--config", str(ROOT / "experiments" / name)] if name != "base.yaml" else []
     merged = config(*extra, folder=tmp_path)
     own = yaml.safe_load((ROOT / "experiments" / name).read_text())
     assert merged["name"] == own["name"]
-    assert merged["trainer"]["max_steps"] == own["trainer"]["max_steps"]
+    assert merged["name"] == Path(name).stem
+    if "trainer" in own:
+        assert merged["trainer"]["max_steps"] == own["trainer"]["max_steps"]
+    changed = set(own.get("model", {}).get("init_args", {})) | set(own.get("data", {}).get("init_args", {}))
+    assert changed <= set(merged["model"]["init_args"]) | set(merged["data"]["init_args"])
     resolved = cli.OmegaConf.to_container(cli.OmegaConf.create(merged), resolve=True)
     assert resolved["data"]["init_args"]["size"] == {"official": 128}.get(own["name"], 64)
     assert resolved["data"]["init_args"]["batch_size"] == {"syncnet": 128, "official": 8}.get(own["name"], 14)
