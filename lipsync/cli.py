@@ -19,7 +19,10 @@ from omegaconf import OmegaConf
 
 from lipsync.checkpoints import resumable, take_weights
 from lipsync.corpora.folder import Folder
+from lipsync.corpora.lrs2 import LRS2
+from lipsync.corpora.lrw import LRW
 from lipsync.corpora.synthetic import Synthetic
+from lipsync.corpora.voxceleb2 import VoxCeleb2
 from lipsync.diff2lip import Diff2Lip
 from lipsync.dubbing.dub import dub
 from lipsync.errors import LipsyncError
@@ -32,7 +35,7 @@ from lipsync.preparation.sync import sync
 set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
 RUN = "LIPSYNC_RUN"
 # Known by their bare names in `class_path`, being imported here.
-MODULES = (Diff2Lip, SyncExpert, Folder, Synthetic)
+MODULES = (Diff2Lip, SyncExpert, Folder, LRS2, LRW, Synthetic, VoxCeleb2)
 
 
 def precision(accelerator: str) -> str:

@@ -145,6 +145,7 @@ class VideoWriter:
         fps: frames a second.
         crf: x264's constant quality, 0 (lossless) to 51.
         sound: (samples,) int16 at 16 kHz, written as AAC and trimmed to the video's length.
+        threads: of the encoder, 0 for all cores; with 1 the same frames give the same bytes on every machine.
     """
 
     def __init__(
@@ -156,6 +157,7 @@ class VideoWriter:
         crf: int = 18,
         gop: int = 25,
         sound: np.ndarray | None = None,
+        threads: int = 0,
     ) -> None:
         self.path, self.partial = Path(path), Path(f"{path}.part")
         if not self.path.parent.is_dir():
@@ -170,6 +172,7 @@ class VideoWriter:
         self.video = self.container.add_stream("libx264", rate=self.rate, options=options)
         self.video.width, self.video.height = width + width % 2, height + height % 2
         self.video.pix_fmt = "yuv420p"
+        self.video.codec_context.thread_count = threads
         context = self.video.codec_context
         context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
         context.color_primaries, context.color_trc = BT709, BT709

@@ -3,6 +3,7 @@
 from typing import TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 Points = TypeVar("Points", np.ndarray, Tensor)
@@ -12,6 +13,8 @@ NOSE_BASE = 2
 CHIN = 152
 UPPER_LIP, LOWER_LIP = 13, 14  # middles of the inner outline
 TRACKED = (BRIDGE, NOSE_BASE, CHIN, UPPER_LIP, LOWER_LIP)
+EYES = (33, 263)  # outer corners, left and right in the picture
+FOREHEAD = 10
 
 
 def mouth_opening(landmarks: Points) -> Points:
@@ -30,3 +33,14 @@ def opening(upper_lip: Points, lower_lip: Points, bridge: Points, nose_base: Poi
     """
     gap, nose = (((a - b) ** 2).sum(-1) ** 0.5 for a, b in ((upper_lip, lower_lip), (bridge, nose_base)))
     return gap / nose
+
+
+def head_pose(landmarks: Tensor) -> Tensor:
+    """Angles of the head from whole meshes, (M, 468, 3) -> (M, 3): yaw, pitch and roll in degrees, 0 when frontal.
+
+    The mesh's depth is a network's guess: good enough to find profiles, no measurement of angles.
+    """
+    across = landmarks[:, EYES[1]] - landmarks[:, EYES[0]]
+    down = landmarks[:, CHIN] - landmarks[:, FOREHEAD]
+    yaw, pitch = torch.atan2(across[:, 2], across[:, 0]), torch.atan2(down[:, 2], down[:, 1])
+    return torch.stack([yaw, pitch, torch.atan2(across[:, 1], across[:, 0])], 1).rad2deg()

@@ -15,6 +15,7 @@ from lipsync.sound import SAMPLE_RATE
 FPS = 25  # of every clip
 SAMPLES_A_FRAME = SAMPLE_RATE // FPS
 MANIFEST = "manifest.arrow"
+SETTINGS = "prepare.settings"  # with which `lipsync prepare` wrote a corpus
 SPLITS = ("train", "val", "test")
 
 _SCHEMA = pa.schema(

@@ -9,12 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lipsync.container import LUMA
 from lipsync.corpora.crop import crop
 from lipsync.errors import LipsyncError
+from lipsync.preparation.measuring import look_at
 from lipsync.video import VideoWriter
-
-LUMA_709 = torch.tensor(LUMA[1])
 
 
 def write_videos(
@@ -25,7 +23,7 @@ def write_videos(
     size: int,
     fps: float = 25.0,
     batch: int = 8,
-) -> list[float]:
+) -> list[tuple[float, float]]:
     """Cut all tracks of a video out of its frames, `batch` frames in memory at a time.
 
     Args:
@@ -36,7 +34,7 @@ def write_videos(
         size: side of the clips in pixels.
 
     Returns:
-        Mean luma (0..255) of each clip.
+        Mean luma (0..255) and sharpness of each clip, as `measuring.look_at` has them.
 
     Raises:
         LipsyncError: the frames end before a track does.
@@ -44,18 +42,18 @@ def write_videos(
     images, index = iter(images), 0
     waiting = sorted(range(len(paths)), key=lambda k: firsts[k], reverse=True)
     writers: dict[int, VideoWriter] = {}
-    luma = [0.0] * len(paths)
+    looks: list[list[Tensor]] = [[] for _ in paths]
     try:
         while (waiting or writers) and (chunk := list(islice(images, batch))):
             while waiting and firsts[waiting[-1]] < index + len(chunk):
                 k = waiting.pop()
-                writers[k] = VideoWriter(paths[k], size, size, fps)
+                writers[k] = VideoWriter(paths[k], size, size, fps, threads=1)
             frames = torch.from_numpy(np.stack(chunk)).permute(0, 3, 1, 2) if writers else None
             for k in list(writers):
                 begin, end = max(firsts[k] - index, 0), min(firsts[k] + len(boxes[k]) - index, len(chunk))
                 offset = index - firsts[k]
                 squares = crop_near(frames[begin:end], boxes[k][begin + offset : end + offset], size)
-                luma[k] += float((squares.mean((0, 2, 3)) * LUMA_709).sum()) * (end - begin) / len(boxes[k])
+                looks[k].append(look_at(squares))
                 writers[k].write(squares.round().byte().permute(0, 2, 3, 1).numpy())
                 if end + offset == len(boxes[k]):
                     writers.pop(k).close()
@@ -65,7 +63,7 @@ def write_videos(
     finally:
         for writer in writers.values():
             writer.discard()
-    return luma
+    return [tuple(torch.cat(look).mean(0).tolist()) for look in looks]
 
 
 def crop_near(images: Tensor, boxes: Tensor, size: int) -> Tensor:

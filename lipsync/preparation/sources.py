@@ -14,11 +14,23 @@ VIDEO_ENDINGS = frozenset([".mp4", ".mov", ".mkv", ".avi", ".webm", ".mpg", ".mp
 
 
 class Source(NamedTuple):
-    """A raw video: its path, its name (relative to the folder) and its id in the corpus."""
+    """A raw video.
+
+    Attributes:
+        path: where it lies.
+        name: its path relative to the folder of all of them.
+        id: its name in the corpus.
+        speaker: who talks; the id where nobody says.
+        split: as its publishers have it; by a hash of its name where they have none.
+        sound: file of its sound where that is another one.
+    """
 
     path: Path
     name: str
     id: str
+    speaker: str | None = None
+    split: str | None = None
+    sound: Path | None = None
 
 
 def find_sources(videos: str | Path, out: str | Path) -> tuple[list[Source], list[str]]:
@@ -37,14 +49,14 @@ def find_sources(videos: str | Path, out: str | Path) -> tuple[list[Source], lis
         folders[:] = [name for name in folders if Path(folder, name).resolve() != corpus]
         for path in (Path(folder, file) for file in files):
             if path.suffix.lower() in VIDEO_ENDINGS:
-                found.append(Source(path, _name(path, videos), _identifier(_name(path, videos))))
+                found.append(Source(path, _name(path, videos), identifier(_name(path, videos))))
             else:
                 others.append(_name(path, videos))
     if not found:
         raise LipsyncError(f"{videos}: no videos in this folder ({' '.join(sorted(VIDEO_ENDINGS))})")
     uses = Counter(source.id for source in found)
     # Two files that would get one id are told apart by a hash of their names.
-    unique = [s if uses[s.id] == 1 else s._replace(id=f"{s.id}-{_digest(s.name)[:8]}") for s in found]
+    unique = [s if uses[s.id] == 1 else s._replace(id=f"{s.id}-{digest(s.name)[:8]}") for s in found]
     return sorted(unique, key=lambda source: source.name), sorted(others)
 
 
@@ -53,12 +65,12 @@ def _name(path: Path, videos: str | Path) -> str:
     return path.relative_to(videos).as_posix().encode("utf-8", "replace").decode()
 
 
-def _identifier(name: str) -> str:
+def identifier(name: str) -> str:
     """The name without its ending; no dots, so it never leads upwards, nor looks like a file of the corpus."""
     return re.sub(r"[^\w/-]", "_", name.rpartition(".")[0])
 
 
-def _digest(name: str) -> str:
+def digest(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
 
 
@@ -68,7 +80,7 @@ def split_sources(names: Iterable[str], val_fraction: float) -> dict[str, str]:
     More videos later move no old one, save where there were too few: of two or more sources at least one is in val, of
     three or more one in test, and one is always in train.
     """
-    place = {name: int(_digest(name)[:8], 16) / 2**32 for name in names}
+    place = {name: int(digest(name)[:8], 16) / 2**32 for name in names}
     order = sorted(place, key=lambda name: (place[name], name))
     least_val, least_test = len(order) >= 2, len(order) >= 3
     val = max(sum(place[name] < val_fraction for name in order), least_val)

@@ -4,14 +4,14 @@ import dataclasses
 from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice, pairwise
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lipsync.corpora.crop import square_boxes
-from lipsync.corpora.landmarks import BRIDGE, CHIN, LOWER_LIP, NOSE_BASE, TRACKED, UPPER_LIP, opening
+from lipsync.corpora.landmarks import BRIDGE, CHIN, LOWER_LIP, NOSE_BASE, TRACKED, UPPER_LIP, head_pose, opening
 from lipsync.networks.face_detector import overlaps
 
 LONGEST_GAP = 0.4  # seconds without the face that are bridged: a hand, a blur, a nod
@@ -36,11 +36,15 @@ class Track:
         first: number of its first frame.
         points: (T, 2) float32 for each of `landmarks.TRACKED`, pixels of the frame; gaps are interpolated.
         presence: (T,) float32, 0 where interpolated.
+        pose: (T, 3) float32, yaw, pitch and roll in degrees; NaN where interpolated.
+        company: (T,) bool, whether other faces were seen beside this one.
     """
 
     first: int
     points: dict[int, np.ndarray]
     presence: np.ndarray
+    pose: np.ndarray
+    company: np.ndarray
 
     def __len__(self) -> int:
         return len(self.presence)
@@ -48,15 +52,16 @@ class Track:
     def pieces(self, longest: int) -> list["Track"]:
         """Cuts the track into as few pieces of about the same length as have `longest` frames at most."""
         count = -(-len(self) // longest)
-        ends = [len(self) * k // count for k in range(count + 1)]
-        return [
-            Track(
-                self.first + begin,
-                {point: places[begin:end] for point, places in self.points.items()},
-                self.presence[begin:end],
-            )
-            for begin, end in pairwise(ends)
-        ]
+        ends = [self.first + len(self) * k // count for k in range(count + 1)]
+        return [part for part in (self.between(*pair) for pair in pairwise(ends)) if part is not None]
+
+    def between(self, first: int, last: int) -> "Track | None":
+        """Returns what lies in the frames [first, last), if anything does."""
+        begin, end = max(first - self.first, 0), min(last - self.first, len(self))
+        if end <= begin:
+            return None
+        points = {point: places[begin:end] for point, places in self.points.items()}
+        return Track(self.first + begin, points, *(v[begin:end] for v in (self.presence, self.pose, self.company)))
 
     def boxes(self, fps: float = 25.0) -> Tensor:
         """Crop boxes (T, 4) of the rule `square`, at `fps` frames a second."""
@@ -67,12 +72,15 @@ class Track:
         return opening(*(self.points[point] for point in (UPPER_LIP, LOWER_LIP, BRIDGE, NOSE_BASE)))
 
 
-def find_tracks(images: Iterable[np.ndarray], finder: Finder, fps: float = 25.0, batch: int = 8) -> list[Track]:
+def find_tracks(
+    images: Iterable[np.ndarray], finder: Finder, fps: float = 25.0, batch: int = 8, every: int = 1
+) -> list[Track]:
     """Follow every face from cut to cut; frames stream by, `batch` at a time, and only points stay.
 
     Args:
         images: (H, W, 3) uint8 each, all of one size.
         fps: frames a second, which gives the longest bridged gap (0.4 s) its frames.
+        every: look for faces in every so many frames only; what lies between is interpolated.
 
     Returns:
         Tracks in the order of their first frames, from left to right.
@@ -81,14 +89,15 @@ def find_tracks(images: Iterable[np.ndarray], finder: Finder, fps: float = 25.0,
     cuts = CutDetector()
     following: list[_Face] = []
     ended: list[_Face] = []
-    for index, image, boxes, points, presence in _detections(images, finder, batch):
+    for index, image, seen in _detections(images, finder, batch, every):
         if cuts(image):
             ended += following
             following = []
         lost = [face for face in following if index - face.indices[-1] > longest_gap + 1]
         ended += lost
         following = [face for face in following if face not in lost]
-        _link(following, index, boxes, points, presence)
+        if seen is not None:
+            _link(following, index, seen)
     tracks = [face.track() for face in ended + following]
     return sorted(tracks, key=lambda track: (track.first, track.points[NOSE_BASE][0, 0]))
 
@@ -123,6 +132,15 @@ def _thumbnail(image: np.ndarray) -> np.ndarray:
     return sparse[: rows * y, : columns * x].reshape(rows, y, columns, x).mean((1, 3))
 
 
+class _Seen(NamedTuple):
+    """The M faces of a frame: boxes (M, 4) around all landmarks, points (M, P, 2), presence (M,), pose (M, 3)."""
+
+    boxes: Tensor
+    points: np.ndarray
+    presence: np.ndarray
+    pose: np.ndarray
+
+
 class _Face:
     """A face while it is followed; `box` is where it was seen last."""
 
@@ -130,52 +148,63 @@ class _Face:
         self.indices: list[int] = []
         self.points: list[np.ndarray] = []
         self.presence: list[float] = []
+        self.pose: list[np.ndarray] = []
+        self.company: list[bool] = []
 
-    def append(self, index: int, box: Tensor, points: np.ndarray, presence: float) -> None:
-        self.box = box
+    def append(self, index: int, seen: _Seen, face: int) -> None:
+        self.box = seen.boxes[face]
         self.indices.append(index)
-        self.points.append(points)
-        self.presence.append(presence)
+        self.points.append(seen.points[face])
+        self.presence.append(float(seen.presence[face]))
+        self.pose.append(seen.pose[face])
+        self.company.append(len(seen.boxes) > 1)
 
     def track(self) -> Track:
         """Fill the gaps by linear interpolation between the frames around them."""
-        seen, known = np.array(self.indices), np.stack(self.points)
-        times = np.arange(seen[0], seen[-1] + 1)
-        before = np.searchsorted(seen, times, side="right") - 1
-        after = np.minimum(before + 1, len(seen) - 1)
-        weight = (times - seen[before]) / np.maximum(seen[after] - seen[before], 1)
+        indices, known = np.array(self.indices), np.stack(self.points)
+        times = np.arange(indices[0], indices[-1] + 1)
+        before = np.searchsorted(indices, times, side="right") - 1
+        after = np.minimum(before + 1, len(indices) - 1)
+        weight = (times - indices[before]) / np.maximum(indices[after] - indices[before], 1)
         points = known[before] + weight[:, None, None].astype(np.float32) * (known[after] - known[before])
-        presence = np.zeros(len(times), np.float32)
-        presence[seen - seen[0]] = self.presence
-        return Track(int(seen[0]), dict(zip(TRACKED, points.swapaxes(0, 1), strict=True)), presence)
+        presence, company = np.zeros(len(times), np.float32), np.zeros(len(times), bool)
+        pose = np.full((len(times), 3), np.nan, np.float32)
+        places = indices - indices[0]
+        presence[places], pose[places], company[places] = self.presence, self.pose, self.company
+        return Track(int(indices[0]), dict(zip(TRACKED, points.swapaxes(0, 1), strict=True)), presence, pose, company)
 
 
 def _detections(
-    images: Iterable[np.ndarray], finder: Finder, batch: int
-) -> Iterator[tuple[int, np.ndarray, Tensor, np.ndarray, np.ndarray]]:
-    """Yield (index, image, boxes (M, 4) around all landmarks, points (M, P, 2), presence (M,)), without duplicates."""
+    images: Iterable[np.ndarray], finder: Finder, batch: int, every: int
+) -> Iterator[tuple[int, np.ndarray, _Seen | None]]:
+    """Yield every image with its number and, where it was looked at, its faces, without duplicates."""
     images, index = iter(images), 0
-    while chunk := list(islice(images, batch)):
-        for image, faces in zip(chunk, finder.detect(torch.from_numpy(np.stack(chunk))), strict=True):
-            meshes = faces.landmarks[..., :2].cpu()
-            boxes = torch.cat([meshes.amin(1), meshes.amax(1)], dim=1)
-            overlap = overlaps(boxes, boxes).triu(diagonal=1)  # the better face comes first
-            alone = ~(overlap > DUPLICATE).any(dim=0)
-            points = meshes[:, TRACKED][alone].numpy()
-            yield index, image, boxes[alone], points, faces.presence.cpu()[alone].numpy()
+    while chunk := list(islice(images, batch * every)):
+        found = iter(finder.detect(torch.from_numpy(np.stack(chunk[::every]))))
+        for place, image in enumerate(chunk):
+            yield index, image, None if place % every else _seen(next(found))
             index += 1
 
 
-def _link(following: list[_Face], index: int, boxes: Tensor, points: np.ndarray, presence: np.ndarray) -> None:
+def _seen(faces: Any) -> _Seen:
+    meshes = faces.landmarks.cpu()
+    boxes = torch.cat([meshes[..., :2].amin(1), meshes[..., :2].amax(1)], dim=1)
+    overlap = overlaps(boxes, boxes).triu(diagonal=1)  # the better face comes first
+    alone = ~(overlap > DUPLICATE).any(dim=0)
+    points, presence = meshes[:, TRACKED, :2][alone].numpy(), faces.presence.cpu()[alone].numpy()
+    return _Seen(boxes[alone], points, presence, head_pose(meshes[alone]).numpy())
+
+
+def _link(following: list[_Face], index: int, seen: _Seen) -> None:
     """Append each face of a frame to the one it overlaps most, best pairs first; the others begin anew."""
-    new = set(range(len(boxes)))
+    new = set(range(len(seen.boxes)))
     if following and new:
-        overlap = overlaps(torch.stack([face.box for face in following]), boxes).numpy()
+        overlap = overlaps(torch.stack([face.box for face in following]), seen.boxes).numpy()
         while overlap.max() > SAME_FACE:
             old, face = np.unravel_index(overlap.argmax(), overlap.shape)
-            following[old].append(index, boxes[face], points[face], float(presence[face]))
+            following[old].append(index, seen, int(face))
             overlap[old], overlap[:, face] = 0, 0
             new.remove(int(face))
     for face in sorted(new):
         following.append(_Face())
-        following[-1].append(index, boxes[face], points[face], float(presence[face]))
+        following[-1].append(index, seen, face)

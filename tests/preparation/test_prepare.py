@@ -12,6 +12,7 @@ from lipsync.corpora.crop import box_in_track
 from lipsync.corpora.landmarks import BRIDGE, CHIN, LOWER_LIP, NOSE_BASE, UPPER_LIP
 from lipsync.corpora.records import load_manifest, read_record
 from lipsync.errors import LipsyncError
+from lipsync.preparation import ingest
 from lipsync.preparation import prepare as module
 from lipsync.preparation.prepare import prepare
 from lipsync.sound import map_wav
@@ -52,6 +53,7 @@ class RedSquares:
 @pytest.fixture(autouse=True)
 def _red_squares(monkeypatch):
     monkeypatch.setattr(module, "FaceFinder", RedSquares)
+    monkeypatch.setattr(module, "cores", lambda: 1)  # other processes would see the real one
 
 
 def raw_video(path, seconds=2.0, faces=((40, 60),), sound=True, delay=0.0, flashes=(), speed=0.0, side=SIDE):
@@ -192,7 +194,7 @@ def test_two_faces_are_two_clips_and_every_file_has_its_fate(tmp_path):
     assert [record.id for record in manifest] == ["a/1/0", "a/1/1", "b/1/0"]
     assert manifest[0].split == manifest[1].split
     assert {manifest[0].split, manifest[2].split} == {"train", "val"}
-    assert not (out / "mute").exists()
+    assert [path.name for path in (out / "mute").iterdir()] == [module.FINISHED]
     assert not list(out.rglob("*.part")) + list(out.rglob("sound.wav"))
     assert "not a video" in (out / "report.txt").read_text()
 
@@ -215,14 +217,14 @@ def test_an_interrupted_run_goes_on_and_ends_like_an_uninterrupted_one(tmp_path,
 
     written = []
 
-    def interrupt(path, samples, write=module.write_wav):
+    def interrupt(path, samples, write=ingest.write_wav):
         written.append(path)
         if len(written) == 4:  # the second clip of the second video
             raise KeyboardInterrupt
         write(path, samples)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "write_wav", interrupt)
+        patch.setattr(ingest, "write_wav", interrupt)
         with pytest.raises(KeyboardInterrupt):
             prepare(str(raw), str(tmp_path / "cut"), **settings)
     assert (tmp_path / "cut" / "b" / "0.wav").is_file()
@@ -230,7 +232,7 @@ def test_an_interrupted_run_goes_on_and_ends_like_an_uninterrupted_one(tmp_path,
     (tmp_path / "cut" / "b" / "7.mp4").touch()  # of some earlier attempt
 
     searched = []
-    monkeypatch.setattr(module, "find_tracks", lambda *a, find=module.find_tracks: searched.append(1) or find(*a))
+    monkeypatch.setattr(ingest, "find_tracks", lambda *a, find=ingest.find_tracks: searched.append(1) or find(*a))
     resumed = prepare(str(raw), str(tmp_path / "cut"), **settings)
     assert len(searched) == 2
     assert [row.kept for row in resumed.rows] == [2, 2, 2]
