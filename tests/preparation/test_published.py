@@ -1,0 +1,172 @@
+"""Published corpora, in miniature: taken in where they lie, or encoded anew, and served by their data modules."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import trees
+
+from lipsync.corpora.folder import Folder
+from lipsync.corpora.lrs2 import LRS2
+from lipsync.corpora.lrw import LRW
+from lipsync.corpora.records import MANIFEST, inside, load_manifest
+from lipsync.corpora.voxceleb2 import VoxCeleb2
+from lipsync.errors import LipsyncError
+from lipsync.preparation.ingest import LINK
+from lipsync.preparation.prepare import parse_shard, prepare
+from lipsync.sound import map_wav
+
+TREES = {"lrs2": (trees.lrs2, LRS2), "voxceleb2": (trees.voxceleb2, VoxCeleb2), "lrw": (trees.lrw, LRW)}
+
+
+@pytest.fixture(scope="module")
+def all_takes(tmp_path_factory: pytest.TempPathFactory) -> trees.Takes:
+    return trees.takes(tmp_path_factory.mktemp("heads") / "corpus", 4)
+
+
+def decoded(path: Path) -> np.ndarray:
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+@pytest.mark.parametrize("layout", TREES)
+def test_conforming_clips_stay_where_they_are_and_are_served_exactly(layout, all_takes, tmp_path):
+    build, module = TREES[layout]
+    raw, out = build(tmp_path / "raw", all_takes), tmp_path / "corpus"
+    report = prepare(str(raw), str(out), layout=layout, look_every=2, processes=1)
+    assert [row.note for row in report.rows] == ["in place"] * 4
+    manifest = load_manifest(out)
+    assert sorted(record.split for record in manifest) == ["test", "train", "train", "val"]
+    assert len({record.speaker for record in manifest}) == 4
+    assert not list(out.rglob("*.mp4"))  # but for those behind the link
+    frames = 29 if layout == "lrw" else 35
+    for record in manifest:
+        assert (record.frames, record.crop_rule) == (frames, "voxceleb2" if layout == "voxceleb2" else "square")
+        assert inside(out, record.video).resolve().is_relative_to(raw.resolve())
+        assert len(record.opening) == (0 if record.split == "train" else frames)
+        # AAC changes samples a little, and must not move them.
+        name = Path(record.video).relative_to(LINK).as_posix()
+        own = next(take for path, take in _owners(raw, all_takes) if path == name)
+        sound, true = (x[: frames * 640].astype(float) for x in (map_wav(out / record.sound), own[1]))
+        lags = {lag: np.corrcoef(sound[400:-400], np.roll(true, lag)[400:-400])[0, 1] for lag in range(-320, 321, 8)}
+        assert max(lags, key=lags.get) == 0
+        assert lags[0] > 0.95
+
+    data = module(root=str(out), size=32, batch_size=2, workers=0, val_windows=4, augment=False)
+    data.prepare_data()
+    data.setup("fit")
+    for index in range(12):
+        sample = data.train[index]
+        record = manifest[data.train.rows[sample["clip"]]]
+        first = sample["first_frame"]
+        true = decoded(inside(out, record.video))[first : first + 5]
+        # The colours' matrix differs by decoder; the frame must be the right one, sharply.
+        shown = sample["frames"].permute(0, 2, 3, 1).numpy().astype(float)
+        assert np.abs(shown - true).mean() < 1.5
+    batch = data.sample_windows(2, "cpu")
+    assert batch["frames"].shape == (2, 5, 3, 32, 32)
+    assert data.crop_rule == ("voxceleb2" if layout == "voxceleb2" else "square")
+
+
+def _owners(raw: Path, all_takes: trees.Takes) -> list[tuple[str, tuple]]:
+    """Relative path of each clip's file and what it was made of; trees number their takes in order."""
+    root = next((raw / name for name in ("mvlrs_v1", "lipread_mp4") if (raw / name).is_dir()), raw)
+    digits = {path.relative_to(root).as_posix(): path for path in root.rglob("*.mp4")}
+    key = {"mvlrs_v1": lambda p: int(p.parent.name[-1]), "lipread_mp4": lambda p: int(p.stem[-1])}
+    number = key.get(root.name, lambda p: int(p.parents[1].name[-1]))
+    return [(name, all_takes[number(path)]) for name, path in digits.items()]
+
+
+def test_what_does_not_conform_is_encoded_anew_or_named(all_takes, tmp_path):
+    raw, out = trees.lrs2(tmp_path / "raw", all_takes), tmp_path / "corpus"
+    root = raw / "mvlrs_v1"
+    names = [f"9/0000{k}" for k in range(7)]
+    (root / "train.txt").write_text("\n".join(names) + "\n")
+    frames, samples = all_takes[0]
+    folder = root / "main" / "9"
+    trees.film(folder / "00000.mp4", (frames, samples), 160, fps=30000 / 1001)
+    trees.film(folder / "00001.mp4", (frames, samples), 192)
+    trees.film(folder / "00002.mp4", (frames, samples), 160, sound=False)
+    whole = (root / "main" / "5535415699068792" / "00001.mp4").read_bytes()
+    (folder / "00003.mp4").write_bytes(whole[: len(whole) // 2])
+    (folder / "00004.mp4").write_bytes(b"")
+    trees.film(folder / "00005.mp4", (frames, samples[: len(samples) // 2]), 160)
+    report = prepare(str(raw), str(out), layout="lrs2", min_seconds=0.5, look_every=3, processes=1)
+    fates = {Path(row.source).stem: (row.kept, row.note) for row in report.rows if "main/9/" in row.source}
+    assert fates["00000"] == (1, "encoded anew: 29.97 frames a second")
+    assert fates["00001"] == (1, "encoded anew: 192x192 pixels")
+    assert fates["00002"] == (0, "no sound")
+    assert fates["00003"][0] == fates["00004"][0] == 0
+    assert "not a media file" in fates["00004"][1]
+    assert fates["00005"] == (1, "encoded anew: sound ends early")
+    assert fates["00006"] == (0, "no such file")
+    manifest = {record.id: record for record in load_manifest(out)}
+    for name in ("main/9/00000/0", "main/9/00001/0", "main/9/00005/0"):
+        record = manifest[name]
+        assert (record.video, record.size, record.split) == (f"{name}.mp4", 160, "train")
+        assert len(decoded(out / record.video)) == record.frames == len(record.opening)
+    assert manifest["main/9/00000/0"].frames == 30  # 35 frames at 29.97 last 1.17 s, in which 30 of the grid begin
+    assert 17 <= manifest["main/9/00005/0"].frames <= 19
+    assert [row.note for row in report.rows if "main/9/" not in row.source] == ["in place"] * 3
+
+
+def test_all_ways_of_running_give_the_same_corpus(all_takes, tmp_path):
+    """One process, two, shards, and a run that is killed: the manifest is the same to the byte."""
+    raw = trees.voxceleb2(tmp_path / "raw", all_takes)
+    prepare(str(raw), str(tmp_path / "one"), layout="voxceleb2_all", processes=1)
+    wanted = (tmp_path / "one" / MANIFEST).read_bytes()
+    assert len(load_manifest(tmp_path / "one")) == 5
+
+    prepare(str(raw), str(tmp_path / "two"), layout="voxceleb2_all", processes=2)
+    assert (tmp_path / "two" / MANIFEST).read_bytes() == wanted
+    for shard in ("3/3", "1/3", "2/3"):
+        prepare(str(raw), str(tmp_path / "shards"), layout="voxceleb2_all", processes=1, shard=shard)
+    assert (tmp_path / "shards" / MANIFEST).read_bytes() == wanted
+    with pytest.raises(LipsyncError, match="another folder"):
+        prepare(str(raw), str(tmp_path / "two"), layout="voxceleb2", processes=2)
+
+
+@pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow)])
+def test_a_preparation_killed_goes_on(kills, all_takes, tmp_path):
+    raw = trees.voxceleb2(tmp_path / "raw", all_takes)
+    prepare(str(raw), str(tmp_path / "whole"), layout="voxceleb2_all", processes=1)
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "lipsync", "prepare", str(raw), "--out", str(out), "--layout=voxceleb2_all"]
+    for number in range(kills):
+        run = subprocess.Popen([*command, "--processes=2"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while not list(out.rglob("sound.wav*")) and run.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.1 * number)
+        os.kill(run.pid, signal.SIGKILL)  # its workers notice
+        run.wait()
+    finished = subprocess.run([*command, "--processes=2"], capture_output=True, text=True, timeout=120)
+    assert finished.returncode == 0, finished.stderr
+    assert (out / MANIFEST).read_bytes() == (tmp_path / "whole" / MANIFEST).read_bytes()
+    assert not list(out.rglob("*.part")) + list(out.rglob("sound.wav"))
+
+
+def test_data_modules_know_their_corpora(all_takes, tmp_path):
+    raw, out = trees.lrw(tmp_path / "raw", all_takes), tmp_path / "corpus"
+    prepare(str(raw), str(out), layout="lrw", processes=1)
+    LRW(root=str(out)).prepare_data()
+    for module, told in ((Folder, "lipsync prepare VIDEOS --out"), (LRS2, "lipsync prepare mvlrs_v1 --layout lrs2")):
+        with pytest.raises(LipsyncError, match=f"was prepared from lrw.*{told}"):
+            module(root=str(out)).prepare_data()
+    with pytest.raises(LipsyncError, match="is no finished corpus: run `lipsync prepare VOX2 --layout voxceleb2 --out"):
+        VoxCeleb2(root=str(tmp_path / "none")).prepare_data()
+    with pytest.raises(LipsyncError, match="leads to"):
+        prepare(str(trees.lrw(tmp_path / "other", all_takes)), str(out), layout="lrw", processes=1)
+
+
+@pytest.mark.parametrize("wrong", ["0/3", "4/3", "1", "a/b", "1/0", "-1/2"])
+def test_shards_are_named_in_order(wrong):
+    assert [list(range(7))[parse_shard(f"{k}/3")] for k in (1, 2, 3)] == [[0, 3, 6], [1, 4], [2, 5]]
+    with pytest.raises(LipsyncError, match="it looks like 2/8"):
+        parse_shard(wrong)
