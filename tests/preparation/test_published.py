@@ -1,17 +1,21 @@
 """Published corpora, in miniature: taken in where they lie, or encoded anew, and served by their data modules."""
 
+import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
 import pytest
 import trees
 
+from lipsync import cli
 from lipsync.corpora.folder import Folder
 from lipsync.corpora.lrs2 import LRS2
 from lipsync.corpora.lrw import LRW
@@ -20,8 +24,10 @@ from lipsync.corpora.voxceleb2 import VoxCeleb2
 from lipsync.errors import LipsyncError
 from lipsync.preparation.ingest import LINK
 from lipsync.preparation.prepare import parse_shard, prepare
+from lipsync.preparation.report import Report
 from lipsync.sound import map_wav
 
+EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 TREES = {"lrs2": (trees.lrs2, LRS2), "voxceleb2": (trees.voxceleb2, VoxCeleb2), "lrw": (trees.lrw, LRW)}
 
 
@@ -35,11 +41,24 @@ def decoded(path: Path) -> np.ndarray:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
-@pytest.mark.parametrize("layout", TREES)
-def test_conforming_clips_stay_where_they_are_and_are_served_exactly(layout, all_takes, tmp_path):
-    build, module = TREES[layout]
-    raw, out = build(tmp_path / "raw", all_takes), tmp_path / "corpus"
-    report = prepare(str(raw), str(out), layout=layout, look_every=2, processes=1)
+class Taken(NamedTuple):
+    layout: str
+    raw: Path
+    out: Path
+    report: Report
+
+
+@pytest.fixture(scope="module", params=TREES)
+def taken(request: pytest.FixtureRequest, all_takes: trees.Takes, tmp_path_factory: pytest.TempPathFactory) -> Taken:
+    """A published corpus in its own tree, prepared."""
+    folder, layout = tmp_path_factory.mktemp(request.param), request.param
+    raw, out = TREES[layout][0](folder / "raw", all_takes), folder / "corpus"
+    return Taken(layout, raw, out, prepare(str(raw), str(out), layout=layout, look_every=2, processes=1))
+
+
+def test_conforming_clips_stay_where_they_are_and_are_served_exactly(taken, all_takes):
+    layout, raw, out, report = taken
+    module = TREES[layout][1]
     assert [row.note for row in report.rows] == ["in place"] * 4
     manifest = load_manifest(out)
     assert sorted(record.split for record in manifest) == ["test", "train", "train", "val"]
@@ -72,6 +91,32 @@ def test_conforming_clips_stay_where_they_are_and_are_served_exactly(layout, all
     batch = data.sample_windows(2, "cpu")
     assert batch["frames"].shape == (2, 5, 3, 32, 32)
     assert data.crop_rule == ("voxceleb2" if layout == "voxceleb2" else "square")
+
+
+def test_the_papers_recipe_takes_a_step_on_it(taken, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(cli.RUN, "")
+    monkeypatch.delenv(cli.RUN)
+    names = ("base", "official", taken.layout)
+    command = ["lightning", "fit", *(f"--config={EXPERIMENTS / name}.yaml" for name in names)]
+    command += ["--model.unet.channels=32", "--model.unet.channel_mult=[1,1,1,1,1]", "--model.unet.num_res_blocks=1"]
+    command += ["--model.unet.groups=4"]
+    command += [
+        "--model.unet.audio_channels=[8,8]",
+        "--model.unet.head_channels=16",
+        "--model.discriminator.channels=4",
+    ]
+    # No download; whatever else the paper has, from the first step on.
+    command += ["--model.loss_weights.lpips=0", "--model.loss_weights.mesh=0.25"]
+    command += ["--model.schedule={mesh: [0, 0], gan: [0, 0]}", "--test_after_fit=false"]
+    command += [f"--data.root={taken.out}", "--data.batch_size=1", "--data.workers=0", "--data.val_windows=1"]
+    command += ["--data.pair_frames=9", "--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.logger=false"]
+    command += ["--trainer.max_steps=1", "--trainer.val_check_interval=1"]
+    monkeypatch.setattr(sys, "argv", command)
+    cli.fit_main()
+    metrics = json.loads((tmp_path / "runs" / taken.layout / "metrics.json").read_text())
+    assert metrics["step"] == 1
+    assert all(math.isfinite(metrics[f"train/{name}"]) for name in ("simple", "l2", "vb", "mesh", "gan"))
 
 
 def _owners(raw: Path, all_takes: trees.Takes) -> list[tuple[str, tuple]]:
