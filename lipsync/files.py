@@ -1,6 +1,7 @@
 """Files that appear under their names whole or not at all."""
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,13 +13,14 @@ def whole(path: str | Path, contested: bool = False) -> Iterator[Path]:
 
     Args:
         path: where the file belongs.
-        contested: several processes may write the same file at once; each has its own beside, the last rename wins.
+        contested: several may write the same file at once; each has its own beside, the last rename wins.
 
     Raises:
         OSError: the file cannot be synced or renamed, for example because nothing was written.
     """
     path = Path(path)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part" if contested else f"{path.name}.part")
+    # Not the process's number: two containers that share a disk may both be number 1.
+    beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part" if contested else f"{path.name}.part")
     try:
         yield beside
         publish(beside, path)

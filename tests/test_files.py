@@ -35,10 +35,12 @@ def test_creates_no_folder(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_two_who_write_at_once_do_not_meet(tmp_path):
+def test_of_two_who_write_at_once_the_last_to_finish_wins(tmp_path):
     path = tmp_path / "a.json"
-    with whole(path, contested=True) as beside:
-        assert beside.name not in ("a.json", "a.json.part")
-        beside.write_text("new")
-    assert path.read_text() == "new"
+    with whole(path, contested=True) as slow:
+        slow.write_text("slow")
+        with whole(path, contested=True) as quick:
+            quick.write_text("quick")
+        assert path.read_text() == "quick"
+    assert path.read_text() == "slow"
     assert [file.name for file in tmp_path.iterdir()] == ["a.json"]

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
 from lipsync.corpora.crop import RULES, crop, rule_boxes
+from lipsync.corpora.filters import check
 from lipsync.corpora.mel import sliding_mels, window_mels
 from lipsync.corpora.pairs import Pairs
 from lipsync.corpora.records import load_manifest
@@ -40,7 +41,9 @@ class Corpus(LightningDataModule):
         crop_rule: how faces are cut out of the stored tracks (`corpora.crop`).
         run: so many training windows in a row come from one clip.
         reference: which other moment of the clip training shows: `any`, or one with a `dissimilar` mouth.
-        min_confidence: leave out clips whose sound and lips `lipsync sync` is less sure of.
+        balanced: train on every speaker equally often, however much each of them talks.
+        filters: leave out clips by what was measured on them: name -> [least, most], null where there is no bound, for
+            example {sync_confidence: [0.1, null]}; names are those of `corpora.filters`.
     """
 
     def __init__(
@@ -59,18 +62,20 @@ class Corpus(LightningDataModule):
         crop_rule: str = "square",
         run: int = 1,
         reference: str = "any",
-        min_confidence: float | None = None,
+        balanced: bool = False,
+        filters: dict[str, list[float | None]] | None = None,
     ) -> None:
         super().__init__()
         self.root, self.size, self.frames, self.batch_size, self.seed = Path(root), size, frames, batch_size, seed
         self.workers, self.augment, self.jitter, self.val_windows = workers, augment, jitter, val_windows
         self.pair_frames, self.pair_clips, self.crop_rule, self.run = pair_frames, pair_clips, crop_rule, run
-        self.reference, self.min_confidence = reference, min_confidence
+        self.reference, self.balanced, self.filters = reference, balanced, filters or {}
         if crop_rule not in RULES:
             raise LipsyncError(f"crop_rule: {crop_rule!r} is none of {', '.join(RULES)}")
+        check(self.filters)
 
     def setup(self, stage: str) -> None:
-        self.manifest = load_manifest(self.root, self.min_confidence)
+        self.manifest = load_manifest(self.root, self.filters)
         stored = {*self.manifest.column("crop_rule")}
         # A stored track holds more of the face than its square: `tight` lies inside, too.
         if stored != {"square" if self.crop_rule == "tight" else self.crop_rule}:
@@ -79,7 +84,8 @@ class Corpus(LightningDataModule):
             self.val = Windows(self.manifest, "val", self.frames, self.seed, length=self.val_windows)
         if stage == "fit":
             drawn = (self.frames, self.seed, self.augment, self.jitter)
-            self.train = Windows(self.manifest, "train", *drawn, run=self.run, reference=self.reference)
+            chosen = {"run": self.run, "reference": self.reference, "balanced": self.balanced}
+            self.train = Windows(self.manifest, "train", *drawn, **chosen)
         if stage in ("test", "predict"):
             self.test = Pairs(self.manifest, "test", self.pair_frames, self.pair_clips, self.seed)
 

@@ -31,7 +31,7 @@ class Pairs(Dataset):
     """
 
     def __init__(self, manifest: Manifest, split: str, frames: int = 50, count: int = 100, seed: int = 0) -> None:
-        long_enough = (manifest.column("frames") > frames) & manifest.trusted()
+        long_enough = (manifest.column("frames") > frames) & manifest.passing()
         rows = manifest.rows(split)
         rows = rows[long_enough[rows]]
         donors = rows if len(rows) >= 2 else np.flatnonzero(long_enough)
@@ -40,11 +40,12 @@ class Pairs(Dataset):
                 f"{manifest.root} has {len(rows)} {split} clips and {len(donors)} in all of more than {frames} frames: "
                 f"pairs take one and two; lower pair_frames or prepare more clips"
             )
-        driving = drivers(manifest.column("speaker")[donors], seed)
+        speakers = manifest.codes("speaker")
+        driving = drivers(speakers[donors], seed)
         places = np.searchsorted(donors, rows[np.arange(min(count, len(rows))) * len(rows) // min(count, len(rows))])
         self.manifest, self.frames = manifest, frames
-        self.speakers = np.unique(manifest.column("speaker"), return_inverse=True)[1]
         self.rows = np.stack([donors[places], donors[driving[places]]], axis=1)
+        self.speakers = speakers[self.rows[:, 0]]
         for row in self.rows[:, 1]:
             if not manifest[row].opening:
                 raise LipsyncError(
@@ -71,7 +72,7 @@ class Pairs(Dataset):
             "driving_sound": read_sound(root, driving, SAMPLES_A_FRAME * driving_first, SAMPLES_A_FRAME * count),
             "opening": torch.tensor(target.opening[first:][:count] or [float("nan")] * count, dtype=torch.float32),
             "opening_driving": torch.tensor(driving.opening[driving_first:][:count], dtype=torch.float32),
-            "speaker": int(self.speakers[self.rows[i, 0]]),
+            "speaker": int(self.speakers[i]),
             "index": int(self.rows[i, 0]),
         }
 
@@ -86,7 +87,7 @@ def drivers(speakers: np.ndarray, seed: int) -> np.ndarray:
     every clip past its own speaker, unless that speaker has more than half of all clips.
 
     Args:
-        speakers: (n,) names.
+        speakers: (n,) names or numbers.
         seed: of the order within speakers.
 
     Returns:

@@ -2,12 +2,17 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Collection, Sequence
+import math
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from lipsync.corpora.filters import MEASUREMENTS, Filters, check, judge
 from lipsync.errors import LipsyncError
 from lipsync.files import whole
 from lipsync.sound import SAMPLE_RATE
@@ -17,23 +22,26 @@ SAMPLES_A_FRAME = SAMPLE_RATE // FPS
 MANIFEST = "manifest.arrow"
 SETTINGS = "prepare.settings"  # with which `lipsync prepare` wrote a corpus
 SPLITS = ("train", "val", "test")
+BATCH = 4096  # records in memory at a time while a manifest is built
 
+_NAME = pa.dictionary(pa.int32(), pa.string())  # few different ones: compared and counted as numbers
 _SCHEMA = pa.schema(
     [
         ("id", pa.string()),
         ("video", pa.string()),
         ("sound", pa.string()),
         ("source", pa.string()),
-        ("speaker", pa.string()),
-        ("split", pa.string()),
+        ("speaker", _NAME),
+        ("split", _NAME),
         ("frames", pa.int32()),
         ("size", pa.int32()),
         ("box", pa.list_(pa.float64())),
-        ("crop_rule", pa.string()),
+        ("crop_rule", _NAME),
         ("start", pa.float64()),
         ("opening", pa.list_(pa.float32())),
         ("sync_offset", pa.int32()),
         ("sync_confidence", pa.float64()),
+        *((name, pa.float32()) for name in MEASUREMENTS),
     ]
 )
 
@@ -56,7 +64,8 @@ class Record:
         crop_rule: the rule that made `box`.
         sync_offset: frames by which the stored sound comes late; reading makes up for it.
         sync_confidence: how sure `lipsync sync` is of that; None where it was not asked.
-        measurements: whatever preparation found out; kept in the json only.
+        measurements: whatever preparation found out; the manifest has those of MEASUREMENTS in columns, NaN where
+            unknown, and its records have none.
     """
 
     id: str
@@ -74,6 +83,9 @@ class Record:
     sync_offset: int = 0
     sync_confidence: float | None = None
     measurements: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+_FIELDS = [field.name for field in dataclasses.fields(Record) if field.name in _SCHEMA.names]
 
 
 def claim(root: str | Path, marker: str, settings: dict[str, float]) -> None:
@@ -131,77 +143,136 @@ def read_record(root: str | Path, path: Path) -> Record:
 
 
 def build_manifest(root: str | Path, only: Collection[str] | None = None) -> int:
-    """Gather all records of a corpus, or only those of some ids, in its manifest; returns how many there are."""
+    """Gather all records of a corpus, or only those of some ids, in its manifest; returns how many there are.
+
+    Memory is bounded, whatever their number. Of several builders at once the last to finish wins.
+    """
     root = Path(root)
     if not root.is_dir():
         raise LipsyncError(f"no corpus at {root}: prepare one with `lipsync prepare`")
-    found = (read_record(root, path) for path in root.rglob("*.json"))
-    records = sorted((r for r in found if only is None or r.id in only), key=lambda record: record.id)
-    if not records:
+    records = (_read(root, id) for id in _ids(root) if only is None or id in only)
+    first = next(records, None)
+    if first is None:
         raise LipsyncError(f"the corpus {root} has no clips: see the report of `lipsync prepare` for why none was kept")
-    rows = [{name: getattr(record, name) for name in _SCHEMA.names} for record in records]
-    table = pa.Table.from_pylist(rows, schema=_SCHEMA)
-    with (
-        whole(root / MANIFEST, contested=True) as beside,
-        pa.OSFile(str(beside), "wb") as sink,
-        pa.ipc.new_file(sink, _SCHEMA) as writer,
-    ):
-        writer.write_table(table)
-    return len(records)
+    with whole(root / MANIFEST, contested=True) as beside:
+        return write_table(beside, chain([first], records))
+
+
+def write_table(path: Path, records: Iterable[Record]) -> int:
+    """Write a manifest's table of records in the order of their ids; returns how many there are."""
+    names: dict[str, dict[str, int]] = {field.name: {} for field in _SCHEMA if field.type == _NAME}
+    count, records = 0, iter(records)
+    # Each batch knows the names met so far; the file gets only those that are new.
+    options = pa.ipc.IpcWriteOptions(emit_dictionary_deltas=True)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA, options=options) as writer:
+        while batch := list(islice(records, BATCH)):
+            writer.write_batch(pa.record_batch([_column(field, batch, names) for field in _SCHEMA], schema=_SCHEMA))
+            count += len(batch)
+    return count
+
+
+def _column(field: pa.Field, records: list[Record], names: dict[str, dict[str, int]]) -> pa.Array:
+    if field.name in MEASUREMENTS:
+        return pa.array([record.measurements.get(field.name, math.nan) for record in records], field.type)
+    values = [getattr(record, field.name) for record in records]
+    if field.name not in names:
+        return pa.array(values, field.type)
+    codes = names[field.name]
+    indices = pa.array([codes.setdefault(value, len(codes)) for value in values], pa.int32())
+    return pa.DictionaryArray.from_arrays(indices, pa.array(codes, pa.string()))
+
+
+def _ids(folder: str | Path, prefix: str = "") -> Iterator[str]:
+    """Ids of all records below a folder, sorted; only the names of one folder are held at a time."""
+    with os.scandir(folder) as entries:
+        folders, files = [], []
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.name + "/")
+            elif entry.name.endswith(".json"):
+                files.append(entry.name.removesuffix(".json"))
+    # With its slash a folder stands where the ids in it do.
+    for name in sorted(folders + files):
+        if name.endswith("/"):
+            yield from _ids(os.path.join(folder, name), prefix + name)
+        else:
+            yield prefix + name
+
+
+def _read(root: Path, id: str) -> Record:
+    path = root / f"{id}.json"
+    record = read_record(root, path)
+    if record.id != id:
+        raise LipsyncError(f"{path} calls itself {record.id}: a record lies where its id says; move it there")
+    return record
 
 
 class Manifest:
     """The records of a corpus without their measurements, parsed one at a time from a memory-mapped table.
 
-    Pickles as its root alone, so it costs a worker nothing.
+    Pickles as its root and filters alone, so it costs a worker nothing.
 
     Args:
         root: the corpus.
         table: its manifest, one row a record.
-        min_confidence: clips that `lipsync sync` is less sure of are in no split.
+        filters: name -> [least, most]; clips that fail one are in no split.
     """
 
-    def __init__(self, root: Path, table: pa.Table, min_confidence: float | None = None) -> None:
-        self.root, self._table, self.min_confidence = root, table, min_confidence
+    def __init__(self, root: Path, table: pa.Table, filters: Filters | None = None) -> None:
+        self.root, self._table, self.filters = root, table, filters or {}
+        self._fields = table.select(_FIELDS)
 
-    def __reduce__(self) -> tuple[Callable, tuple[Path, float | None]]:
-        return load_manifest, (self.root, self.min_confidence)
+    def __reduce__(self) -> tuple[Callable, tuple[Path, Filters]]:
+        return load_manifest, (self.root, self.filters)
 
     def __len__(self) -> int:
         return len(self._table)
 
     def __getitem__(self, row: int) -> Record:
         row = range(len(self))[row]  # negative and too large ones, as in a list
-        return Record(**self._table.slice(row, 1).to_pylist()[0])
+        return Record(**self._fields.slice(row, 1).to_pylist()[0])
 
     def column(self, name: str) -> np.ndarray:
-        """One field of all records, as an array."""
-        return self._table[name].to_numpy()
+        """One field or measurement of all records, or `seconds`, as an array."""
+        if name == "seconds":
+            return self.column("frames") / FPS
+        if self._table.schema.field(name).type != _NAME:
+            return self._table[name].to_numpy()
+        encoded = self._table[name].combine_chunks()
+        return encoded.dictionary.to_numpy(zero_copy_only=False)[encoded.indices.to_numpy()]
 
-    def trusted(self) -> np.ndarray:
-        """Which clips may be used, bool; raises LipsyncError when one has no confidence to be judged by."""
-        if self.min_confidence is None:
-            return np.ones(len(self), bool)
-        confidence = self.column("sync_confidence").astype(np.float64)  # NaN where none was measured
-        if np.isnan(confidence).any():
-            raise LipsyncError(f"{self.root} has clips without a confidence: run `lipsync sync`")
-        return confidence >= self.min_confidence
+    def codes(self, name: str) -> np.ndarray:
+        """`speaker`, `split` or `crop_rule` of all records as its place among the sorted names, int64."""
+        encoded = self._table[name].combine_chunks()
+        places = pc.rank(encoded.dictionary, tiebreaker="dense").to_numpy().astype(np.int64) - 1
+        return places[encoded.indices.to_numpy()]
+
+    def judged(self) -> dict[str, np.ndarray]:
+        """Which clips pass each filter, bool; raises LipsyncError where a clip was not measured."""
+        return judge(self.root, {name: self.column(name) for name in self.filters}, self.filters)
+
+    def passing(self) -> np.ndarray:
+        """Which clips pass all filters, bool; raises LipsyncError where a clip was not measured."""
+        return np.logical_and.reduce([np.ones(len(self), bool), *self.judged().values()])
 
     def rows(self, split: str) -> np.ndarray:
         """Numbers of a split's records, int64; raises LipsyncError when there are none."""
-        rows = np.flatnonzero((self.column("split") == split) & self.trusted())
-        if not len(rows) and self.min_confidence is not None:
-            raise LipsyncError(f"{self.root} has no {split} clips of confidence {self.min_confidence}: ask for less")
+        rows = np.flatnonzero((self.column("split") == split) & self.passing())
+        if not len(rows) and self.filters:
+            asked = ", ".join(f"{name} {bounds}" for name, bounds in self.filters.items())
+            raise LipsyncError(f"{self.root} has no {split} clips that pass the filters {asked}: ask for less")
         if not len(rows):
             raise LipsyncError(f"{self.root} has no {split} clips: prepare more videos, or a larger val_fraction")
         return rows
 
 
-def load_manifest(root: str | Path, min_confidence: float | None = None) -> Manifest:
-    """Open the manifest of a corpus; raises LipsyncError when it is missing, damaged or empty.
+def load_manifest(root: str | Path, filters: Filters | None = None) -> Manifest:
+    """Open the manifest of a corpus, with filters by name, [least, most]; one of another version is built anew.
 
-    One that another version wrote is built anew.
+    Raises:
+        LipsyncError: it is missing, damaged or empty, or there is no such filter.
     """
+    check(filters or {})
     root = Path(root)
     path = root / MANIFEST
     if not path.is_file():
@@ -218,7 +289,7 @@ def load_manifest(root: str | Path, min_confidence: float | None = None) -> Mani
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     if not len(table):
         raise LipsyncError(f"the corpus {root} has no clips: see the report of `lipsync prepare` for why")
-    return Manifest(root, table, min_confidence)
+    return Manifest(root, table, filters)
 
 
 def _check(root: str | Path, record: Record) -> None:

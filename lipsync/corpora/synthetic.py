@@ -15,7 +15,7 @@ class Synthetic(Corpus):
         corpus_seed: decides the corpus; `seed` decides what is drawn from it.
         track_size: side of the stored squares in pixels.
         size, frames, batch_size, seed, workers, augment, jitter, val_windows: as for `Corpus`.
-        pair_frames, pair_clips, crop_rule, run, reference: as for `Corpus`.
+        pair_frames, pair_clips, crop_rule, run, reference, balanced, filters: as for `Corpus`.
     """
 
     def __init__(
@@ -39,6 +39,8 @@ class Synthetic(Corpus):
         crop_rule: str = "square",
         run: int = 1,
         reference: str = "any",
+        balanced: bool = False,
+        filters: dict[str, list[float | None]] | None = None,
     ) -> None:
         super().__init__(
             root,
@@ -55,6 +57,8 @@ class Synthetic(Corpus):
             crop_rule,
             run,
             reference,
+            balanced,
+            filters,
         )
         self.recipe = {"speakers": speakers, "clips": clips, "seconds": seconds, "seed": corpus_seed}
         self.track_size = track_size

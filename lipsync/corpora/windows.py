@@ -31,10 +31,11 @@ log = logging.getLogger(__name__)
 class Windows(Dataset):
     """Draws a window as a function of (seed, index); a clip that cannot be read gives way to the next attempt's.
 
-    Every window of the split is equally likely. A sample holds `frames` (T, 3, D, D) and `reference` (1, 3, D, D)
-    uint8, `audio` (K,) int16 as `mel.context` names it, `box` and `reference_box` (4,), `first_frame`, `clip` and
-    `speaker` (numbers in the split), `opening` (T,) of the mouth, NaN where unknown, `index`, `replaced` (how many
-    unreadable clips were drawn before) and, when augmenting, `colour` (4,): brightness, contrast, saturation, hue.
+    Every window of the split is equally likely or, balanced, every speaker and then each window of theirs. A sample
+    holds `frames` (T, 3, D, D) and `reference` (1, 3, D, D) uint8, `audio` (K,) int16 as `mel.context` names it, `box`
+    and `reference_box` (4,), `first_frame`, `clip` and `speaker` (numbers in the split), `opening` (T,) of the mouth,
+    NaN where unknown, `index`, `replaced` (how many unreadable clips were drawn before) and, when augmenting, `colour`
+    (4,): brightness, contrast, saturation, hue.
 
     Args:
         manifest: of the corpus.
@@ -47,6 +48,7 @@ class Windows(Dataset):
         length: number of samples; endless without.
         run: so many windows in a row come from one clip, for an expert that is to tell moments apart, not people.
         reference: `any` other moment, or of a few the one whose mouth is most `dissimilar`: less to copy from it.
+        balanced: draw the speaker first, all alike, then the window; those who talk most do not fill the batches.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Windows(Dataset):
         length: int | None = None,
         run: int = 1,
         reference: str = "any",
+        balanced: bool = False,
     ) -> None:
         if reference not in REFERENCES:
             raise LipsyncError(f"reference: {reference!r} is none of {', '.join(REFERENCES)}")
@@ -73,13 +76,22 @@ class Windows(Dataset):
             log.warning("%s have fewer than %d frames and are left out", short, frames + 1)
         if not len(self.rows):
             raise LipsyncError(f"all {split} clips of {manifest.root} are shorter than {frames + 1} frames")
+        self.speakers = np.unique(manifest.codes("speaker")[self.rows], return_inverse=True)[1]
+        if balanced:  # the windows of a speaker are then numbers in a row
+            order = np.argsort(self.speakers, kind="stable")
+            self.rows, room, self.speakers = self.rows[order], room[order], self.speakers[order]
         self.ends = np.cumsum(room)
-        self.manifest, self.frames, self.seed, self.length = manifest, frames, seed, length
+        self.speaker_ends = self.ends[np.flatnonzero(np.diff(self.speakers, append=-1))] if balanced else None
+        self.manifest, self.split, self.frames, self.seed, self.length = manifest, split, frames, seed, length
         self.augment, self.jitter, self.run, self.reference = augment, jitter, run, reference
-        self.speakers = np.unique(manifest.column("speaker")[self.rows], return_inverse=True)[1]
         self.kept: dict[str, Tensor] | None = {} if decoded_bytes(manifest, self.rows) <= KEPT else None
         self.reads, self.failures = 0, 0
         self.bad: dict[str, str] = {}
+
+    def __reduce__(self) -> tuple[type, tuple]:
+        # A worker that is spawned makes the arrays anew rather than read megabytes from a pipe.
+        drawn = (self.frames, self.seed, self.augment, self.jitter, self.length, self.run, self.reference)
+        return Windows, (self.manifest, self.split, *drawn, self.speaker_ends is not None)
 
     def __len__(self) -> int:
         return sys.maxsize if self.length is None else self.length
@@ -103,13 +115,20 @@ class Windows(Dataset):
     def _choose(self, rng: np.random.Generator, index: int, attempt: int) -> tuple[int, int]:
         """Draw one of all windows: its clip, by place in the split, and first frame."""
         if self.run == 1:
-            window = rng.integers(self.ends[-1])
-            clip = int(np.searchsorted(self.ends, window, side="right"))
+            clip, window = self._draw(rng)
             return clip, int(self.ends[clip] - 1 - window)
         # The clip is the run's, the moment the window's own.
-        shared = np.random.default_rng((self.seed, index // self.run, attempt, self.run))
-        clip = int(np.searchsorted(self.ends, shared.integers(self.ends[-1]), side="right"))
+        clip, _ = self._draw(np.random.default_rng((self.seed, index // self.run, attempt, self.run)))
         return clip, int(rng.integers(self.ends[clip] - (self.ends[clip - 1] if clip else 0)))
+
+    def _draw(self, rng: np.random.Generator) -> tuple[int, int]:
+        """Draw a window: its clip, by place in the split, and its number among the windows of all clips."""
+        first, end = 0, self.ends[-1]
+        if self.speaker_ends is not None:
+            speaker = rng.integers(len(self.speaker_ends))
+            first, end = self.speaker_ends[speaker - 1] if speaker else 0, self.speaker_ends[speaker]
+        window = rng.integers(first, end)
+        return int(np.searchsorted(self.ends, window, side="right")), int(window)
 
     def _read(self, record: Record, first: int, rng: np.random.Generator) -> dict[str, Tensor | int]:
         reference = self._choose_reference(rng, record, first)

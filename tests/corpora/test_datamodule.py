@@ -118,6 +118,21 @@ def test_a_crop_that_is_not_in_the_tracks_is_refused(corpus: Path) -> None:
         data(corpus, crop_rule="oval")
 
 
+def test_filters_and_balance_reach_what_is_read(corpus: Path) -> None:
+    module = data(corpus, balanced=True, filters={"seconds": [0.9, 1.5]})
+    module.setup("fit")
+    module.setup("validate")
+    assert module.train.rows.tolist() == [1]
+    assert module.val.rows.tolist() == [3]
+    assert module.train.speaker_ends.tolist() == [26]
+    assert module.val.speaker_ends is None  # validation looks at what there is
+    module = data(corpus, filters={"seconds": [0.7, None]})
+    module.setup("fit")
+    assert {record.id for record in map(module.manifest.__getitem__, module.val.rows)} == {"carl/0", "dora/0"}
+    with pytest.raises(LipsyncError, match=r"length.* is none of face"):
+        data(corpus, filters={"length": [1, None]})
+
+
 def test_a_resumed_run_hears_the_rest(corpus: Path) -> None:
     straight, first, second = Listener(), Listener(), Listener()
     trainer(corpus, 4, accumulate_grad_batches=2).fit(straight, datamodule=data(corpus))

@@ -31,6 +31,14 @@ def test_drivers_depend_on_the_seed_alone() -> None:
     assert not np.array_equal(drivers(speakers, 1), drivers(speakers, 2))
 
 
+def test_who_drives_whom_never_changes(corpus: Path) -> None:
+    manifest = load_manifest(corpus)
+    assert Pairs(manifest, "train", 10, seed=1).rows.tolist() == [[0, 2], [1, 0], [2, 1]]
+    pairs = Pairs(manifest, "val", 10, seed=2)
+    assert pairs.rows.tolist() == [[3, 4], [4, 5], [5, 3]]
+    assert [pairs[i]["speaker"] for i in range(3)] == [2, 3, 3]
+
+
 def test_a_pair_is_what_its_records_say(corpus: Path, clips: tuple, sound: Callable) -> None:
     manifest = load_manifest(corpus)
     pairs = Pairs(manifest, "val", frames=12)

@@ -3,13 +3,18 @@
 import dataclasses
 import json
 import pickle
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
+from lipsync.corpora import records
 from lipsync.corpora.records import (
     MANIFEST,
+    MEASUREMENTS,
     Record,
     build_manifest,
     claim,
@@ -159,12 +164,78 @@ def test_a_manifest_of_another_version_is_built_anew(tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_clips_below_a_confidence_are_in_no_split(tmp_path: Path) -> None:
-    for name, confidence in (("a", 0.4), ("b", 0.0), ("c", 0.2)):
-        write_record(tmp_path, dataclasses.replace(RECORD, id=name, sync_offset=3, sync_confidence=confidence))
+def test_clips_that_fail_a_filter_are_in_no_split(tmp_path: Path) -> None:
+    for name, confidence, yaw in (("a", 0.4, 10.0), ("b", 0.0, 10.0), ("c", 0.2, 10.0), ("d", 0.4, 40.0)):
+        measured = {"yaw": yaw, "luma": 0.1}
+        record = dataclasses.replace(RECORD, id=name, sync_offset=3, sync_confidence=confidence, measurements=measured)
+        write_record(tmp_path, record)
     build_manifest(tmp_path)
-    manifest = pickle.loads(pickle.dumps(load_manifest(tmp_path, 0.2)))
+    filters = {"sync_confidence": [0.2, None], "yaw": [None, 30], "luma": [0.1, 0.1], "seconds": [0.12, 0.12]}
+    manifest = pickle.loads(pickle.dumps(load_manifest(tmp_path, filters)))
     assert manifest.rows("train").tolist() == [0, 2]
     assert (manifest[2].sync_offset, manifest[2].sync_confidence) == (3, 0.2)
-    with pytest.raises(LipsyncError, match="ask for less"):
-        load_manifest(tmp_path, 0.9).rows("train")
+    assert load_manifest(tmp_path).rows("train").tolist() == [0, 1, 2, 3]
+    with pytest.raises(LipsyncError, match=r"no train clips that pass the filters yaw \[50, None\]: ask for less"):
+        load_manifest(tmp_path, {"yaw": [50, None]}).rows("train")
+    with pytest.raises(LipsyncError, match="'age' is none of face"):
+        load_manifest(tmp_path, {"age": [None, 30]})
+
+
+def test_measurements_are_columns_and_nan_where_unknown(tmp_path: Path) -> None:
+    write_record(tmp_path, RECORD)
+    write_record(tmp_path, dataclasses.replace(RECORD, id="bare", measurements={}))
+    build_manifest(tmp_path)
+    manifest = load_manifest(tmp_path)
+    assert [manifest.column(name).dtype for name in MEASUREMENTS] == [np.float32] * len(MEASUREMENTS)
+    assert np.array_equal(manifest.column("luma"), [np.nan, 110.5], equal_nan=True)
+    assert np.isnan(manifest.column("yaw")).all()
+    assert manifest.column("seconds").tolist() == [0.12, 0.12]
+
+
+def test_names_stay_right_over_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "BATCH", 2)
+    speakers = ["zoe", "bob", "zoe", "ann", "bob", "ann", "carl"]
+    for k, speaker in enumerate(speakers):
+        split = ("train", "test", "val")[k // 3]
+        write_record(tmp_path, dataclasses.replace(RECORD, id=str(k), speaker=speaker, split=split))
+    assert build_manifest(tmp_path) == 7
+    manifest = load_manifest(tmp_path)
+    assert [record.speaker for record in manifest] == manifest.column("speaker").tolist() == speakers
+    assert [record.split for record in manifest] == ["train"] * 3 + ["test"] * 3 + ["val"]
+    assert manifest.codes("speaker").tolist() == [3, 1, 3, 0, 1, 0, 2]
+    assert [manifest.rows(split).tolist() for split in ("train", "val", "test")] == [[0, 1, 2], [6], [3, 4, 5]]
+
+
+def test_a_table_is_written_a_batch_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "BATCH", 5)
+    alive, most = [], 0
+
+    def many() -> Iterator[Record]:
+        nonlocal most
+        for k in range(60):
+            record = dataclasses.replace(RECORD, id=f"{k:02}")
+            alive.append(weakref.ref(record))
+            most = max(most, sum(reference() is not None for reference in alive))
+            yield record
+
+    assert records.write_table(tmp_path / MANIFEST, many()) == 60
+    assert 5 <= most <= 11  # the batch being read, the one just written, and the loop's own
+    assert [record.id for record in load_manifest(tmp_path)] == [f"{k:02}" for k in range(60)]
+
+
+def test_the_same_records_give_the_same_manifest(tmp_path: Path) -> None:
+    ids = ["a.b", "a", "a/0", "a-b/0", "a/B", "a0/1", "a/b/c", "Z"]
+    for id in ids:
+        write_record(tmp_path, dataclasses.replace(RECORD, id=id))
+    build_manifest(tmp_path)
+    assert [record.id for record in load_manifest(tmp_path)] == sorted(ids)
+    first = (tmp_path / MANIFEST).read_bytes()
+    build_manifest(tmp_path)
+    assert (tmp_path / MANIFEST).read_bytes() == first
+
+
+def test_a_record_that_was_moved_is_named(tmp_path: Path) -> None:
+    write_record(tmp_path, RECORD)
+    (tmp_path / "talk/0.json").rename(tmp_path / "talk/1.json")
+    with pytest.raises(LipsyncError, match=r"1\.json calls itself talk/0"):
+        build_manifest(tmp_path)

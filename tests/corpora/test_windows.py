@@ -58,6 +58,75 @@ def test_same_index_same_sample_and_other_index_other_sample(corpus: Path) -> No
     assert not same(data[7], Windows(manifest, "train", seed=4, augment=True)[7])
 
 
+@pytest.mark.parametrize(
+    ("split", "options", "drawn"),
+    [
+        (
+            "train",
+            {},
+            [(2, 11, 4), (1, 21, 15), (2, 1, 10), (1, 22, 16), (0, 0, 36), (1, 7, 19), (0, 23, 34), (0, 24, 9)],
+        ),
+        (
+            "train",
+            {"seed": 7, "run": 4, "reference": "dissimilar"},
+            [(2, 15, 6), (2, 13, 1), (2, 4, 16), (2, 11, 2), (2, 8, 1), (2, 8, 0), (0, 1, 23), (2, 2, 14)],
+        ),
+        (
+            "val",
+            {"seed": 3, "augment": True, "jitter": 0.03},
+            [(2, 9, 0), (2, 1, 11), (2, 7, 0), (0, 4, 14), (0, 19, 13), (0, 18, 1), (0, 2, 17), (2, 0, 9)],
+        ),
+    ],
+)
+def test_what_is_drawn_never_changes(corpus: Path, split: str, options: dict, drawn: list) -> None:
+    data = Windows(load_manifest(corpus), split, **options)
+    samples = [data[index] for index in (0, 1, 2, 3, 4, 5, 10**6, 10**12)]
+    numbers = [(s["clip"], s["first_frame"], clip_and_frames(s["reference"])[1][0]) for s in samples]
+    assert numbers == drawn
+    assert [s["speaker"] for s in samples] == [int(clip == 2 if split == "train" else clip > 0) for clip, *_ in drawn]
+
+
+def test_balanced_speakers_are_equally_likely_and_so_are_their_windows(corpus: Path) -> None:
+    data = Windows(load_manifest(corpus), "train", balanced=True)
+    counts = np.zeros((3, 36))
+    for index in range(4000):
+        clip, first = data._choose(np.random.default_rng((0, index)), index, 0)
+        counts[data.rows[clip], first] += 1
+    anna, bert = counts[:2].sum(), counts[2].sum()
+    assert abs(anna - 2000) < 130  # four standard deviations
+    assert abs(bert - 2000) < 130
+    # 36 + 26 windows of anna, 32 of each expected; 16 of bert, 125 of each
+    assert (counts > 0).sum(1).tolist() == [36, 26, 16]
+    assert 10 < counts[:2][counts[:2] > 0].min() <= counts[:2].max() < 60
+    assert 80 < counts[2, :16].min() <= counts[2].max() < 170
+
+
+@pytest.mark.parametrize("run", [1, 4])
+def test_balanced_samples_are_functions_of_the_index(corpus: Path, run: int) -> None:
+    data = Windows(load_manifest(corpus), "train", seed=5, run=run, balanced=True)
+    samples = [data[index] for index in range(32)]
+    copied = pickle.loads(pickle.dumps(data))
+    assert all(same(samples[index], copied[index]) for index in reversed(range(32)))
+    for sample in samples:
+        clip = clip_and_frames(sample["frames"])[0].pop()
+        assert data.rows[sample["clip"]] == clip
+        assert sample["speaker"] == (clip == 2)
+    clips = np.array([sample["clip"] for sample in samples]).reshape(-1, run)
+    assert (clips == clips[:, :1]).all()
+    assert len({*clips[:, 0].tolist()}) > 1
+
+
+def test_a_pickle_holds_no_arrays(corpus: Path) -> None:
+    data = Windows(load_manifest(corpus), "val", 4, 9, True, 0.02, 77, 2, "dissimilar", True)
+    again = pickle.loads(pickle.dumps(data))
+    assert len(pickle.dumps(data)) < 500
+    ignored = ("manifest", "kept", "bad")
+    for name, value in vars(data).items():
+        assert name in ignored or np.array_equal(value, vars(again)[name]), name
+    assert len(again) == 77
+    assert same(data[3], again[3])
+
+
 def test_validation_is_fixed_and_plain(corpus: Path) -> None:
     manifest = load_manifest(corpus)
     data = Windows(manifest, "val", length=6)

@@ -47,14 +47,15 @@ def test_known_shifts_are_found_to_the_frame_and_corrected_at_reading(shifted: t
 def test_filters_use_the_confidence(shifted: tuple, tmp_path: Path) -> None:
     root = shutil.copytree(shifted[0], tmp_path / "corpus")
     with pytest.raises(LipsyncError, match="run `lipsync sync`"):
-        Windows(load_manifest(root, 0.1), "train")
+        Windows(load_manifest(root, {"sync_confidence": [0.1, None]}), "train")
     sync(str(root), "synthetic_eval", device="cpu")
     confidence = load_manifest(root).column("sync_confidence")
     train = load_manifest(root).column("split") == "train"
     bar = float(np.median(confidence[train]))
-    assert len(Windows(load_manifest(root, bar), "train").rows) == (confidence[train] >= bar).sum() < train.sum()
+    kept = Windows(load_manifest(root, {"sync_confidence": [bar, None]}), "train").rows
+    assert len(kept) == (confidence[train] >= bar).sum() < train.sum()
     with pytest.raises(LipsyncError, match="ask for less"):
-        Windows(load_manifest(root, 2.0), "train")
+        Windows(load_manifest(root, {"sync_confidence": [2.0, None]}), "train")
 
 
 def test_what_is_doubtful_stays(shifted: tuple, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
