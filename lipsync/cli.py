@@ -28,6 +28,7 @@ from lipsync.dubbing.dub import dub
 from lipsync.errors import LipsyncError
 from lipsync.expert import SyncExpert
 from lipsync.exports import convert, export
+from lipsync.preparation.costs import costs
 from lipsync.preparation.prepare import prepare
 from lipsync.preparation.sync import sync
 
@@ -218,6 +219,7 @@ def fit_main() -> None:
 # What `lipsync` does, and which of a command's required arguments are options by name.
 COMMANDS = {
     "prepare": (prepare, {"out": "Folder of the corpus to write, data/NAME"}),
+    "filters": (costs, {}),
     "sync": (sync, {"expert": "A trained SyncExpert, or the name of a shipped one"}),
     "dub": (dub, {"checkpoint": "A trained Diff2Lip, .ckpt or .safetensors"}),
     "convert": (convert, {}),
@@ -226,7 +228,7 @@ COMMANDS = {
 
 
 def main() -> None:
-    """Runs `lipsync` (also `python -m lipsync`): prepare, sync, dub, convert or export."""
+    """Runs `lipsync` (also `python -m lipsync`): prepare, filters, sync, dub, convert or export."""
     parser = Parser(prog="lipsync", description="Lip-sync with Diff2Lip; train it with the command `lightning`.")
     commands = parser.add_subcommands()
     for name, (function, options) in COMMANDS.items():

@@ -41,13 +41,14 @@ def measure_face(track: Track | None, side: float, frames: int, every: int = 1) 
     """Numbers of the face in a clip; `opening_std` near 0 means a mouth that never moves.
 
     Args:
-        track: The face; without one it is lost in all frames, and the rest stays unknown.
+        track: The face; a clip without one counts as turned away and still, so that no filter takes it for good.
         side: Of its crop box, in pixels of the source.
         frames: Of the clip.
         every: Faces were looked for in every so many frames.
     """
     if track is None or not (seen := track.presence > 0).any():
-        return {"face": side, "interpolated": 1.0}
+        worst = {"presence": 0.0, "interpolated": 1.0, "yaw": 180.0, "pitch": 180.0, "roll": 180.0}
+        return {"face": side} | worst | {"crowd": 0.0, "opening_std": 0.0}
     looked = math.ceil(frames / every)
     yaw, pitch, roll = np.percentile(np.abs(track.pose[seen]), HIGH, axis=0).tolist()
     return {

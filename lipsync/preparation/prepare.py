@@ -16,6 +16,7 @@ from lipsync.corpora.records import SETTINGS, build_manifest, claim, load_manife
 from lipsync.device import choose_device
 from lipsync.errors import LipsyncError
 from lipsync.files import whole
+from lipsync.preparation.costs import costs
 from lipsync.preparation.crew import alone, cores, work
 from lipsync.preparation.faces import FaceFinder
 from lipsync.preparation.ingest import LINK, Settings, ingest
@@ -110,6 +111,8 @@ def prepare(
     with alone(root, MANIFEST_LOCK):
         report = _conclude(root, sources, others, None if layout else val_fraction)
     report.print(console)
+    if report.kept:
+        costs(out)
     if full is not None:
         raise LipsyncError(f"{full}; {report.kept} clips are finished and usable: free some space and run this again")
     if not report.kept and own == slice(0, None, 1):

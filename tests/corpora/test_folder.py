@@ -22,7 +22,7 @@ def test_folder_reads_a_prepared_corpus(corpus: Path) -> None:
 
 def test_an_interrupted_preparation_is_named(corpus: Path) -> None:
     (corpus / "manifest.arrow").unlink()
-    with pytest.raises(LipsyncError, match="is no finished corpus: run `lipsync prepare` again"):
+    with pytest.raises(LipsyncError, match=r"no finished corpus: run `lipsync prepare VIDEOS --out .*as often"):
         Folder(str(corpus)).prepare_data()
 
 
