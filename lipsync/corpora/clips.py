@@ -27,6 +27,7 @@ def read_pictures(root: Path, record: Record, numbers: Sequence[int]) -> Tensor:
     path = inside(root, record.video)
     if not path.is_file():  # decord would say so at length
         raise LipsyncError(f"{path}: no such file")
+    # Opened anew each time, 2 ms: a kept reader holds 15 MB and decodes ahead for nothing, twice the work of a window.
     reader = decord.VideoReader(str(path), num_threads=1)
     if len(reader) < record.frames:
         raise LipsyncError(f"{record.video} has {len(reader)} frames, not {record.frames}")

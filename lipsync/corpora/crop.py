@@ -42,7 +42,9 @@ def crop(images: Tensor, boxes: Tensor, size: int, oversample: int = 1) -> Tenso
     x = 2 * (x0 + (x1 - x0) * steps) / width - 1
     grid = torch.stack(torch.broadcast_tensors(x[:, None, :], y[:, :, None]), dim=-1)
     squares = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return F.avg_pool2d(squares, oversample) if oversample > 1 else squares
+    # The bits of avg_pool2d, which takes six times as long on a CPU.
+    parts = (squares[..., y::oversample, x::oversample] for y in range(oversample) for x in range(oversample))
+    return sum(parts) / oversample**2 if oversample > 1 else squares
 
 
 def mask(size: int, device: torch.device | str | None = None) -> Tensor:

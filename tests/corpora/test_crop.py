@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from lipsync.corpora.crop import box_in_track, crop, mask, rule_boxes, square_boxes, track_boxes
 from lipsync.corpora.landmarks import BRIDGE, CHIN, NOSE_BASE
@@ -54,6 +55,13 @@ def test_outside_repeats_the_edge() -> None:
 def test_oversampling_averages_what_lies_between() -> None:
     stripes = torch.tensor([0.0, 1.0]).repeat(16).expand(1, 1, 32, 32)
     torch.testing.assert_close(crop(stripes, torch.tensor([0.0, 32, 0, 32]), 16, 2), torch.full((1, 1, 16, 16), 0.5))
+
+
+@pytest.mark.parametrize("oversample", [2, 3])
+def test_oversampling_is_average_pooling_to_the_bit(oversample: int) -> None:
+    pictures, box = torch.rand(4, 3, 20, 30), torch.tensor([2.3, 17.1, 4.4, 21.7])
+    pooled = F.avg_pool2d(crop(pictures, box, 12 * oversample), oversample)
+    assert torch.equal(crop(pictures, box, 12, oversample), pooled)
 
 
 def test_gradient_reaches_the_picture() -> None:
