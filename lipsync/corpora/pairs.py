@@ -24,7 +24,8 @@ class Pairs(Dataset):
 
     Args:
         manifest: of the corpus.
-        split: "val" or "test"; when it has fewer than two clips, sounds come from the whole corpus.
+        split: "val" or "test"; when it has fewer than two clips, sounds come from the whole corpus, as far as
+            openings are known there.
         frames: N, frames in a stretch; shorter clips are left out.
         count: number of pairs at most.
         seed: of who drives whom.
@@ -34,7 +35,9 @@ class Pairs(Dataset):
         long_enough = (manifest.column("frames") > frames) & manifest.passing()
         rows = manifest.rows(split)
         rows = rows[long_enough[rows]]
-        donors = rows if len(rows) >= 2 else np.flatnonzero(long_enough)
+        donors = rows
+        if len(rows) < 2:
+            donors = np.union1d(rows, np.flatnonzero(long_enough & manifest.has_opening()))
         if not len(rows) or len(donors) < 2:
             raise LipsyncError(
                 f"{manifest.root} has {len(rows)} {split} clips and {len(donors)} in all of more than {frames} frames: "

@@ -241,6 +241,10 @@ class Manifest:
         encoded = self._table[name].combine_chunks()
         return encoded.dictionary.to_numpy(zero_copy_only=False)[encoded.indices.to_numpy()]
 
+    def has_opening(self) -> np.ndarray:
+        """Of which clips the mouth was measured, bool."""
+        return pc.list_value_length(self._table["opening"]).to_numpy() > 0
+
     def codes(self, name: str) -> np.ndarray:
         """`speaker`, `split` or `crop_rule` of all records as its place among the sorted names, int64."""
         encoded = self._table[name].combine_chunks()

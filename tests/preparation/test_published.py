@@ -14,6 +14,7 @@ import av
 import numpy as np
 import pytest
 import trees
+import wandb
 
 from lipsync import cli
 from lipsync.corpora.folder import Folder
@@ -110,10 +111,13 @@ def test_the_papers_recipe_takes_a_step_on_it(taken, tmp_path, monkeypatch):
     command += ["--model.loss_weights.lpips=0", "--model.loss_weights.mesh=0.25"]
     command += ["--model.schedule={mesh: [0, 0], gan: [0, 0]}", "--test_after_fit=false"]
     command += [f"--data.root={taken.out}", "--data.batch_size=1", "--data.workers=0", "--data.val_windows=1"]
-    command += ["--data.pair_frames=9", "--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.logger=false"]
+    command += ["--data.pair_frames=9", "--trainer.accelerator=cpu", "--trainer.devices=1"]
     command += ["--trainer.max_steps=1", "--trainer.val_check_interval=1"]
     monkeypatch.setattr(sys, "argv", command)
-    cli.fit_main()
+    try:
+        cli.fit_main()
+    finally:
+        wandb.finish()
     metrics = json.loads((tmp_path / "runs" / taken.layout / "metrics.json").read_text())
     assert metrics["step"] == 1
     assert all(math.isfinite(metrics[f"train/{name}"]) for name in ("simple", "l2", "vb", "mesh", "gan"))
