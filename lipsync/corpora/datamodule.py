@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from kornia.enhance import adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation
 from lightning import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
@@ -14,9 +15,11 @@ from lipsync.corpora.mel import sliding_mels, window_mels
 from lipsync.corpora.pairs import Pairs
 from lipsync.corpora.records import load_manifest
 from lipsync.corpora.sampler import EndlessSampler
+from lipsync.corpora.survey import survey
 from lipsync.corpora.windows import Windows
 from lipsync.errors import LipsyncError
 
+UNREADABLE_CLIPS = "unreadable.txt"  # in the run's folder
 OVERSAMPLE = 2  # of the crop: tracks are up to a few times as large as the network's pictures
 
 
@@ -44,6 +47,7 @@ class Corpus(LightningDataModule):
         balanced: train on every speaker equally often, however much each of them talks.
         filters: leave out clips by what was measured on them: name -> [least, most], null where there is no bound, for
             example {sync_confidence: [0.1, null]}; names are those of `corpora.filters`.
+        max_bad: share of clips that may be unreadable; of more, training says so before its first step.
     """
 
     def __init__(
@@ -64,12 +68,13 @@ class Corpus(LightningDataModule):
         reference: str = "any",
         balanced: bool = False,
         filters: dict[str, list[float | None]] | None = None,
+        max_bad: float = 0.05,
     ) -> None:
         super().__init__()
         self.root, self.size, self.frames, self.batch_size, self.seed = Path(root), size, frames, batch_size, seed
         self.workers, self.augment, self.jitter, self.val_windows = workers, augment, jitter, val_windows
         self.pair_frames, self.pair_clips, self.crop_rule, self.run = pair_frames, pair_clips, crop_rule, run
-        self.reference, self.balanced, self.filters = reference, balanced, filters or {}
+        self.reference, self.balanced, self.filters, self.max_bad = reference, balanced, filters or {}, max_bad
         if crop_rule not in RULES:
             raise LipsyncError(f"crop_rule: {crop_rule!r} is none of {', '.join(RULES)}")
         check(self.filters)
@@ -85,7 +90,11 @@ class Corpus(LightningDataModule):
         if stage == "fit":
             drawn = (self.frames, self.seed, self.augment, self.jitter)
             chosen = {"run": self.run, "reference": self.reference, "balanced": self.balanced}
-            self.train = Windows(self.manifest, "train", *drawn, **chosen)
+            unreadable = self.trainer and Path(self.trainer.default_root_dir, UNREADABLE_CLIPS)
+            bad = {"most_bad": self.max_bad, "unreadable": unreadable}
+            self.train = Windows(self.manifest, "train", *drawn, **chosen, **bad)
+            for id, why in survey(self.manifest, self.train.rows, self.max_bad).items():
+                rank_zero_warn(f"clip {id} of {self.root} cannot be read and will be replaced: {why}")
         if stage in ("test", "predict"):
             self.test = Pairs(self.manifest, "test", self.pair_frames, self.pair_clips, self.seed)
 

@@ -14,8 +14,7 @@ class Synthetic(Corpus):
         seconds: per clip.
         corpus_seed: decides the corpus; `seed` decides what is drawn from it.
         track_size: side of the stored squares in pixels.
-        size, frames, batch_size, seed, workers, augment, jitter, val_windows: as for `Corpus`.
-        pair_frames, pair_clips, crop_rule, run, reference, balanced, filters: as for `Corpus`.
+        size, workers: as for `Corpus`, and so are all others.
     """
 
     def __init__(
@@ -27,39 +26,10 @@ class Synthetic(Corpus):
         corpus_seed: int = 0,
         track_size: int = 112,
         size: int = 64,
-        frames: int = 5,
-        batch_size: int = 8,
-        seed: int = 0,
         workers: int = 2,
-        augment: bool = True,
-        jitter: float = 0.03,
-        val_windows: int = 96,
-        pair_frames: int = 50,
-        pair_clips: int = 100,
-        crop_rule: str = "square",
-        run: int = 1,
-        reference: str = "any",
-        balanced: bool = False,
-        filters: dict[str, list[float | None]] | None = None,
+        **others: object,
     ) -> None:
-        super().__init__(
-            root,
-            size,
-            frames,
-            batch_size,
-            seed,
-            workers,
-            augment,
-            jitter,
-            val_windows,
-            pair_frames,
-            pair_clips,
-            crop_rule,
-            run,
-            reference,
-            balanced,
-            filters,
-        )
+        super().__init__(root, size=size, workers=workers, **others)
         self.recipe = {"speakers": speakers, "clips": clips, "seconds": seconds, "seed": corpus_seed}
         self.track_size = track_size
 

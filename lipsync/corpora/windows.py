@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch.utils.data import Dataset
 from lipsync.corpora.clips import UNREADABLE, read_pictures, read_sound
 from lipsync.corpora.mel import context
 from lipsync.corpora.records import Manifest, Record
+from lipsync.corpora.survey import note, reason
 from lipsync.errors import LipsyncError
 
 REFERENCES = ("any", "dissimilar")
@@ -19,7 +21,7 @@ REFERENCE_DISTANCE = 5  # frames between window and reference, where the clip is
 ATTEMPTS = 10
 # A split no larger than this when decoded (bytes a worker) is kept: two seeks in a clip cost as much as 50 frames.
 KEPT = 400 * 2**20
-BAD_SHARE, BAD_AFTER = 0.05, 200  # more unreadable clips than this share, counted from so many reads on, is an error
+BAD_AFTER = 200  # reads, from which on too large a share of unreadable clips is an error
 
 # Mild changes of colour: added to [0, 1], factor, factor, radians of hue.
 COLOUR_CENTRE = np.array([0.0, 1.0, 1.0, 0.0])
@@ -49,6 +51,8 @@ class Windows(Dataset):
         run: so many windows in a row come from one clip, for an expert that is to tell moments apart, not people.
         reference: `any` other moment, or of a few the one whose mouth is most `dissimilar`: less to copy from it.
         balanced: draw the speaker first, all alike, then the window; those who talk most do not fill the batches.
+        most_bad: share of reads that may fail.
+        unreadable: file that lists the clips that failed, once a process.
     """
 
     def __init__(
@@ -63,6 +67,8 @@ class Windows(Dataset):
         run: int = 1,
         reference: str = "any",
         balanced: bool = False,
+        most_bad: float = 0.05,
+        unreadable: Path | None = None,
     ) -> None:
         if reference not in REFERENCES:
             raise LipsyncError(f"reference: {reference!r} is none of {', '.join(REFERENCES)}")
@@ -85,13 +91,21 @@ class Windows(Dataset):
         self.manifest, self.split, self.frames, self.seed, self.length = manifest, split, frames, seed, length
         self.augment, self.jitter, self.run, self.reference = augment, jitter, run, reference
         self.kept: dict[str, Tensor] | None = {} if decoded_bytes(manifest, self.rows) <= KEPT else None
+        self.most_bad, self.unreadable = most_bad, unreadable
         self.reads, self.failures = 0, 0
         self.bad: dict[str, str] = {}
 
     def __reduce__(self) -> tuple[type, tuple]:
         # A worker that is spawned makes the arrays anew rather than read megabytes from a pipe.
         drawn = (self.frames, self.seed, self.augment, self.jitter, self.length, self.run, self.reference)
-        return Windows, (self.manifest, self.split, *drawn, self.speaker_ends is not None)
+        return Windows, (
+            self.manifest,
+            self.split,
+            *drawn,
+            self.speaker_ends is not None,
+            self.most_bad,
+            self.unreadable,
+        )
 
     def __len__(self) -> int:
         return sys.maxsize if self.length is None else self.length
@@ -173,13 +187,14 @@ class Windows(Dataset):
 
     def _remember(self, record: Record, error: Exception) -> None:
         self.failures += 1
-        reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+        why = reason(error)
         if record.id not in self.bad:
-            self.bad[record.id] = reason
-            log.warning("clip %s of %s cannot be read and is replaced: %s", record.id, self.manifest.root, reason)
-        if self.reads >= BAD_AFTER and self.failures > BAD_SHARE * self.reads:
+            self.bad[record.id] = why
+            log.warning("clip %s of %s cannot be read and is replaced: %s", record.id, self.manifest.root, why)
+            note(self.unreadable, record.id, why)
+        if self.reads >= BAD_AFTER and self.failures > self.most_bad * self.reads:
             raise LipsyncError(
-                f"{self.failures} of {self.reads} reads from {self.manifest.root} failed, last {record.id} ({reason}): "
+                f"{self.failures} of {self.reads} reads from {self.manifest.root} failed, last {record.id} ({why}): "
                 f"prepare these clips again or delete their json files and the manifest"
             )
 
