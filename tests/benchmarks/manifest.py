@@ -62,7 +62,7 @@ class Choices(Dataset):
 
 def opened(folder: Path) -> None:
     """Print seconds and memory of opening, of the first choice, of two forked workers, and of a pickle."""
-    before, start = memory("VmRSS", "status"), time.perf_counter()
+    before, own, start = memory("VmRSS", "status"), memory("RssAnon", "status"), time.perf_counter()
     manifest = load_manifest(folder)
     print(f"open: {time.perf_counter() - start:.3f} s, {memory('VmRSS', 'status') - before:.0f} MiB")
     start = time.perf_counter()
@@ -70,7 +70,8 @@ def opened(folder: Path) -> None:
     clip, first = windows._choose(np.random.default_rng((0, 0, 0)), 0, 0)
     record = manifest[windows.rows[clip]]
     print(f"first window, {record.id} from {first}: {time.perf_counter() - start:.3f} s after that,", end=" ")
-    print(f"{memory('VmRSS', 'status') - before:.0f} MiB in all, {memory('RssAnon', 'status'):.0f} MiB of them private")
+    grown, anonymous = memory("VmRSS", "status") - before, memory("RssAnon", "status") - own
+    print(f"{grown:.0f} MiB in all, {anonymous:.0f} MiB of them not the file's")
     start = time.perf_counter()
     for index in range(DRAWS):
         clip, _ = windows._choose(np.random.default_rng((0, index, 0)), index, 0)
