@@ -2,6 +2,7 @@
 
 import csv
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -63,10 +64,16 @@ def start(folder: Path, corpus: Path, *arguments: str) -> subprocess.Popen:
         return subprocess.Popen(command, cwd=folder, env=own, stdout=log, stderr=log, start_new_session=True)
 
 
-def fit(folder: Path, corpus: Path, *arguments: str) -> None:
-    """Runs `lightning fit` to its end."""
+def fit(folder: Path, corpus: Path, *arguments: str, patience: float = 300) -> None:
+    """Runs `lightning fit` to its end, or for `patience` seconds."""
     folder.mkdir(exist_ok=True)
-    status = start(folder, corpus, *arguments).wait(300)
+    process = start(folder, corpus, *arguments)
+    try:
+        status = process.wait(patience)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     assert status == 0, (folder / "log.txt").read_text()[-3000:]
 
 

@@ -86,7 +86,8 @@ def test_reference_is_the_seen_frame_of_median_opening(still_face: type) -> None
     points = {point: landmarks[:, point, :2] for point in TRACKED}
     points[LOWER_LIP][:, 1] += np.array([9.0, 1.0, 5.0, 4.0, 2.0, 7.0]) - 3
     presence = np.array([1, 1, 0, 1, 1, 1], np.float32)
-    assert reference(Track(10, points, presence)) == 3
+    ahead, alone = np.zeros((6, 3), np.float32), np.zeros(6, bool)
+    assert reference(Track(10, points, presence, ahead, alone)) == 3
 
 
 @pytest.mark.parametrize("count", [0, 5])
