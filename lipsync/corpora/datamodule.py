@@ -1,14 +1,16 @@
 """The LightningDataModule over a prepared corpus: workers decode, the device crops, colours and computes mels."""
 
+import math
 from pathlib import Path
 
 import torch
-from kornia.enhance import adjust_brightness, adjust_contrast, adjust_hue, adjust_saturation
 from lightning import LightningDataModule
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
 
+from lipsync.corpora.augment import degrade, disturb, recolour
 from lipsync.corpora.crop import RULES, crop, rule_boxes
 from lipsync.corpora.filters import check
 from lipsync.corpora.mel import sliding_mels, window_mels
@@ -20,7 +22,8 @@ from lipsync.corpora.windows import Windows
 from lipsync.errors import LipsyncError
 
 UNREADABLE_CLIPS = "unreadable.txt"  # in the run's folder
-OVERSAMPLE = 2  # of the crop: tracks are up to a few times as large as the network's pictures
+OVERSAMPLE = 2  # of the crop at least; more where tracks are more than twice as large as the network's pictures
+ON_THE_HOST = {"degrading", "disturbing"}
 
 
 class Corpus(LightningDataModule):
@@ -38,6 +41,9 @@ class Corpus(LightningDataModule):
         workers: processes that decode; 0 decodes in the main one.
         augment: mirror, recolour and jitter training windows.
         jitter: how far, in shares of a crop's side, window and reference are moved against each other.
+        degrade: when augmenting, share of windows that are blurred, and of those that are compressed.
+        disturb: when augmenting, share of windows whose sound gets another loudness and noise; of those with a closed
+            mouth, as large a share is silenced.
         val_windows: fixed windows that validation looks at.
         pair_frames: N, frames of the clips that testing dubs.
         pair_clips: how many clips testing dubs at most.
@@ -60,6 +66,8 @@ class Corpus(LightningDataModule):
         workers: int = 4,
         augment: bool = True,
         jitter: float = 0.03,
+        degrade: float = 0.0,
+        disturb: float = 0.0,
         val_windows: int = 96,
         pair_frames: int = 50,
         pair_clips: int = 100,
@@ -72,7 +80,8 @@ class Corpus(LightningDataModule):
     ) -> None:
         super().__init__()
         self.root, self.size, self.frames, self.batch_size, self.seed = Path(root), size, frames, batch_size, seed
-        self.workers, self.augment, self.jitter, self.val_windows = workers, augment, jitter, val_windows
+        self.workers, self.val_windows = workers, val_windows
+        self.augment, self.jitter, self.degrade, self.disturb = augment, jitter, degrade, disturb
         self.pair_frames, self.pair_clips, self.crop_rule, self.run = pair_frames, pair_clips, crop_rule, run
         self.reference, self.balanced, self.filters, self.max_bad = reference, balanced, filters or {}, max_bad
         if crop_rule not in RULES:
@@ -88,7 +97,7 @@ class Corpus(LightningDataModule):
         if stage in ("fit", "validate"):
             self.val = Windows(self.manifest, "val", self.frames, self.seed, length=self.val_windows)
         if stage == "fit":
-            drawn = (self.frames, self.seed, self.augment, self.jitter)
+            drawn = (self.frames, self.seed, self.augment, self.jitter, self.degrade, self.disturb)
             chosen = {"run": self.run, "reference": self.reference, "balanced": self.balanced}
             unreadable = self.trainer and Path(self.trainer.default_root_dir, UNREADABLE_CLIPS)
             bad = {"most_bad": self.max_bad, "unreadable": unreadable}
@@ -134,12 +143,19 @@ class Corpus(LightningDataModule):
         """Read and prepare `count` pairs of a split at most, evenly spaced, as one batch on a device."""
         pairs = Pairs(self.manifest, split, self.pair_frames, count, self.seed)
         batch = default_collate([pairs[i] for i in range(len(pairs))])
-        return self.on_after_batch_transfer({name: tensor.to(device) for name, tensor in batch.items()}, 0)
+        return self.on_after_batch_transfer(self.transfer_batch_to_device(batch, device, 0), 0)
 
     def sample_windows(self, count: int, device: torch.device | str) -> dict[str, Tensor]:
         """Read and prepare the first `count` training windows as one batch on a device."""
         batch = default_collate([self.train[i] for i in range(count)])
-        return self.on_after_batch_transfer({name: tensor.to(device) for name, tensor in batch.items()}, 0)
+        return self.on_after_batch_transfer(self.transfer_batch_to_device(batch, device, 0), 0)
+
+    def transfer_batch_to_device(
+        self, batch: dict[str, Tensor], device: torch.device | str, dataloader_idx: int
+    ) -> dict[str, Tensor]:
+        """Moves a batch but for that by which the host decides what is done to it."""
+        stays = {name: batch[name] for name in batch.keys() & ON_THE_HOST}
+        return move_data_to_device({name: batch[name] for name in batch if name not in stays}, device) | stays
 
     def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
         """Turn what workers read into a Batch, on the device.
@@ -163,8 +179,12 @@ class Corpus(LightningDataModule):
         reference = self._squares(batch["reference"], batch["reference_box"])
         if "colour" in batch:
             both = recolour(torch.cat([frames, reference], dim=1), batch["colour"])
+            both = degrade(both, batch["degrading"]) if "degrading" in batch else both
             frames, reference = both[:, :-1], both[:, -1:]
-        frame_mels, mel = window_mels(batch["audio"], batch["first_frame"], frames.shape[1])
+        audio = batch["audio"]
+        if "disturbing" in batch:
+            audio = disturb(audio, batch["disturbing"], self.seed, batch["index"])
+        frame_mels, mel = window_mels(audio, batch["first_frame"], frames.shape[1])
         return {
             "frames": frames * 2 - 1,
             "reference": reference * 2 - 1,
@@ -188,12 +208,6 @@ class Corpus(LightningDataModule):
         batch, count, _, height, width = pictures.shape
         if self.crop_rule == "tight":
             boxes = rule_boxes(self.crop_rule, boxes, height, width)
-        squares = crop(pictures.flatten(0, 1), boxes.repeat_interleave(count, dim=0), self.size, OVERSAMPLE)
+        samples = max(OVERSAMPLE, math.ceil(height / self.size))
+        squares = crop(pictures.flatten(0, 1), boxes.repeat_interleave(count, dim=0), self.size, samples)
         return squares.unflatten(0, (batch, count)) / 255
-
-
-def recolour(pictures: Tensor, colour: Tensor) -> Tensor:
-    """Change the colours of (B, N, 3, H, W) in [0, 1] by (B, 4): brightness, contrast, saturation, hue; N alike."""
-    brightness, contrast, saturation, hue = colour.unbind(1)
-    pictures = adjust_contrast(adjust_brightness(pictures, brightness), contrast)
-    return adjust_hue(adjust_saturation(pictures, saturation), hue)

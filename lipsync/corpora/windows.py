@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lipsync.corpora.augment import draw_colour, draw_degrading, draw_disturbing, jitter
 from lipsync.corpora.clips import UNREADABLE, read_pictures, read_sound
 from lipsync.corpora.mel import context
 from lipsync.corpora.records import Manifest, Record
@@ -23,9 +24,6 @@ ATTEMPTS = 10
 KEPT = 400 * 2**20
 BAD_AFTER = 200  # reads, from which on too large a share of unreadable clips is an error
 
-# Mild changes of colour: added to [0, 1], factor, factor, radians of hue.
-COLOUR_CENTRE = np.array([0.0, 1.0, 1.0, 0.0])
-COLOUR_RANGE = np.array([0.06, 0.1, 0.15, 0.06])
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +35,7 @@ class Windows(Dataset):
     holds `frames` (T, 3, D, D) and `reference` (1, 3, D, D) uint8, `audio` (K,) int16 as `mel.context` names it, `box`
     and `reference_box` (4,), `first_frame`, `clip` and `speaker` (numbers in the split), `opening` (T,) of the mouth,
     NaN where unknown, `index`, `replaced` (how many unreadable clips were drawn before) and, when augmenting, `colour`
-    (4,): brightness, contrast, saturation, hue.
+    (4,) and, where asked for, `degrading` and `disturbing` (2,), which `corpora.augment` draws.
 
     Args:
         manifest: of the corpus.
@@ -47,6 +45,8 @@ class Windows(Dataset):
         augment: mirror and recolour window and reference alike.
         jitter: when augmenting, scale and shift the crops of window and reference by up to this share of their side,
             each by itself.
+        degrade: when augmenting, share of windows that are blurred, and of those that are compressed.
+        disturb: when augmenting, share of windows whose sound is changed, and of the silenced among closed mouths.
         length: number of samples; endless without.
         run: so many windows in a row come from one clip, for an expert that is to tell moments apart, not people.
         reference: `any` other moment, or of a few the one whose mouth is most `dissimilar`: less to copy from it.
@@ -63,6 +63,8 @@ class Windows(Dataset):
         seed: int = 0,
         augment: bool = False,
         jitter: float = 0.0,
+        degrade: float = 0.0,
+        disturb: float = 0.0,
         length: int | None = None,
         run: int = 1,
         reference: str = "any",
@@ -89,7 +91,8 @@ class Windows(Dataset):
         self.ends = np.cumsum(room)
         self.speaker_ends = self.ends[np.flatnonzero(np.diff(self.speakers, append=-1))] if balanced else None
         self.manifest, self.split, self.frames, self.seed, self.length = manifest, split, frames, seed, length
-        self.augment, self.jitter, self.run, self.reference = augment, jitter, run, reference
+        self.augment, self.jitter, self.degrade, self.disturb = augment, jitter, degrade, disturb
+        self.run, self.reference = run, reference
         self.kept: dict[str, Tensor] | None = {} if decoded_bytes(manifest, self.rows) <= KEPT else None
         self.most_bad, self.unreadable = most_bad, unreadable
         self.reads, self.failures = 0, 0
@@ -97,15 +100,10 @@ class Windows(Dataset):
 
     def __reduce__(self) -> tuple[type, tuple]:
         # A worker that is spawned makes the arrays anew rather than read megabytes from a pipe.
-        drawn = (self.frames, self.seed, self.augment, self.jitter, self.length, self.run, self.reference)
-        return Windows, (
-            self.manifest,
-            self.split,
-            *drawn,
-            self.speaker_ends is not None,
-            self.most_bad,
-            self.unreadable,
-        )
+        changed = self.augment, self.jitter, self.degrade, self.disturb
+        chosen = self.length, self.run, self.reference, self.speaker_ends is not None
+        bad = self.most_bad, self.unreadable
+        return Windows, (self.manifest, self.split, self.frames, self.seed, *changed, *chosen, *bad)
 
     def __len__(self) -> int:
         return sys.maxsize if self.length is None else self.length
@@ -155,7 +153,12 @@ class Windows(Dataset):
             boxes = jitter(rng, boxes, self.jitter)
             if rng.random() < 0.5:
                 boxes = boxes[:, [0, 1, 3, 2]]
-            sample["colour"] = torch.from_numpy(COLOUR_CENTRE + COLOUR_RANGE * rng.uniform(-1, 1, 4)).float()
+            sample["colour"] = draw_colour(rng)
+            if self.degrade:
+                sample["degrading"] = draw_degrading(rng, self.degrade)
+            if self.disturb:
+                known = np.asarray(record.opening)
+                sample["disturbing"] = draw_disturbing(rng, self.disturb, known, first, self.frames)
         pictures = self._pictures(record, [*range(first, first + self.frames), reference])
         box, reference_box = torch.from_numpy(boxes.astype(np.float32))
         return sample | {
@@ -214,12 +217,3 @@ def choose_reference(rng: np.random.Generator, clip: int, first: int, frames: in
             break
     number = int(rng.integers(before + after))
     return number if number < before else clip - (before + after) + number
-
-
-def jitter(rng: np.random.Generator, boxes: np.ndarray, share: float) -> np.ndarray:
-    """Scale and shift each of (N, 4) boxes (y0, y1, x0, x1) by itself, by up to `share` of its side."""
-    corners = boxes.reshape(-1, 2, 2)
-    centre, half = corners.mean(2), (corners[..., 1] - corners[..., 0]) / 2
-    centre = centre + 2 * half * rng.uniform(-share, share, centre.shape)
-    half = half * (1 + rng.uniform(-share, share, (len(boxes), 1)))
-    return np.stack([centre - half, centre + half], axis=2).reshape(-1, 4)

@@ -9,9 +9,10 @@ import torch
 from lightning import LightningModule, Trainer
 from torch import Tensor, nn
 
+from lipsync.corpora.augment import degrade, disturb, recolour
 from lipsync.corpora.crop import crop, rule_boxes
-from lipsync.corpora.datamodule import Corpus, recolour
-from lipsync.corpora.mel import clip_mels
+from lipsync.corpora.datamodule import Corpus
+from lipsync.corpora.mel import clip_mels, window_mels
 from lipsync.corpora.records import load_manifest
 from lipsync.corpora.windows import Windows
 from lipsync.errors import LipsyncError
@@ -196,18 +197,31 @@ def test_testing_takes_the_pairs_of_the_test_split(corpus: Path) -> None:
     assert [batch["index"].tolist() for batch in listener.heard] == [[6]]
 
 
-def test_colours_change_alike_within_a_window() -> None:
-    pictures = torch.rand(2, 1, 3, 4, 4).expand(2, 6, 3, 4, 4)
-    changed = recolour(pictures, torch.tensor([[0.05, 1.1, 0.9, 0.05], [-0.05, 0.9, 1.1, -0.05]]))
-    torch.testing.assert_close(changed, changed[:, :1].expand_as(changed))
-    assert (changed - pictures).abs().mean() > 0.02
-    assert changed.amin() >= 0
-    assert changed.amax() <= 1
+def test_degraded_and_disturbed_windows_arrive_as_drawn(corpus: Path) -> None:
+    listener = Listener()
+    options = {"batch_size": 6, "degrade": 0.7, "disturb": 0.9}
+    trainer(corpus, 1).fit(listener, datamodule=data(corpus, **options))
+    batch, plain = listener.heard[0], Listener()
+    trainer(corpus, 1).fit(plain, datamodule=data(corpus, batch_size=6))
+    dataset = Windows(load_manifest(corpus), "train", 5, 0, True, 0.03, 0.7, 0.9)
+    for b in range(6):
+        raw = dataset[b]
+        both = torch.cat([plain.heard[0][name][b] for name in ("frames", "reference")])[None] * 0.5 + 0.5
+        expected = degrade(both, raw["degrading"][None])[0] * 2 - 1
+        torch.testing.assert_close(batch["frames"][b], expected[:-1], atol=1e-5, rtol=0)
+        torch.testing.assert_close(batch["reference"][b], expected[-1:], atol=1e-5, rtol=0)
+        heard = disturb(raw["audio"][None], raw["disturbing"][None], 0, torch.tensor([b]))
+        mels, _ = window_mels(heard, torch.tensor([raw["first_frame"]]))
+        torch.testing.assert_close(batch["frame_mels"][b], mels[0], atol=1e-4, rtol=0)
+    assert not torch.equal(batch["frames"], plain.heard[0]["frames"])
+    assert not torch.equal(batch["frame_mels"], plain.heard[0]["frame_mels"])
 
 
-def test_colours_of_the_centre_change_nothing_and_grey_follows_the_formula() -> None:
-    pictures = torch.rand(1, 2, 3, 4, 4)
-    torch.testing.assert_close(recolour(pictures, torch.tensor([[0.0, 1, 1, 0]])), pictures, atol=1e-5, rtol=0)
-    grey = torch.full((1, 1, 3, 2, 2), 0.4)
-    changed = recolour(grey, torch.tensor([[0.05, 1.2, 1.1, 0.06]]))
-    torch.testing.assert_close(changed, torch.full_like(grey, (0.4 + 0.05) * 1.2))
+def test_large_tracks_are_averaged_over_more_samples(corpus: Path) -> None:
+    listener = Listener()
+    trainer(corpus, 1).fit(listener, datamodule=data(corpus, size=8, augment=False))
+    record = load_manifest(corpus)[0]
+    samples = -(-record.size // 8)
+    assert samples > 2
+    expected = crop(Windows(load_manifest(corpus), "train")[1]["frames"], torch.tensor(record.box), 8, samples)
+    torch.testing.assert_close(listener.heard[0]["frames"][1], expected / 127.5 - 1, atol=1e-5, rtol=0)
