@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lipsync.corpora.puppet.write import write_corpus
+
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = {"speakers": 4, "clips": 2, "seconds": 1.6, "size": 64}
 COMMAND = [
@@ -52,6 +54,12 @@ trainer:
     - {class_path: lipsync.callbacks.MetricsFile}
     - {class_path: lightning.pytorch.callbacks.LearningRateMonitor}
 """
+
+
+def written(folder: Path) -> Path:
+    """Writes the corpus that all such runs share, and returns its root."""
+    write_corpus(folder / "synthetic", **RECIPE, seed=0)
+    return folder / "synthetic"
 
 
 def start(folder: Path, corpus: Path, *arguments: str) -> subprocess.Popen:

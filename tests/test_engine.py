@@ -7,16 +7,12 @@ import pytest
 import runs
 import torch
 
-from lipsync.corpora.puppet.write import write_corpus
-
 STEPS = 6
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("corpus") / "synthetic"
-    write_corpus(root, **runs.RECIPE, seed=0)
-    return root
+    return runs.written(tmp_path_factory.mktemp("corpus"))
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,6 @@ import pytest
 import runs
 import torch
 
-from lipsync.corpora.puppet.write import write_corpus
-
 SERIAL = ("--data.workers=0", "--model.unet.dropout=0")
 ONE = (*SERIAL, "--data.batch_size=4", "--trainer.devices=1")
 TWO = (*SERIAL, "--data.batch_size=2", "--trainer.devices=2", "--trainer.strategy=ddp")
@@ -16,9 +14,7 @@ HALVES = (*SERIAL, "--data.batch_size=2", "--trainer.devices=1", "--trainer.accu
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("corpus") / "synthetic"
-    write_corpus(root, **runs.RECIPE, seed=0)
-    return root
+    return runs.written(tmp_path_factory.mktemp("corpus"))
 
 
 @pytest.fixture(scope="module")

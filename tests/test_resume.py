@@ -10,17 +10,13 @@ import pytest
 import runs
 import torch
 
-from lipsync.corpora.puppet.write import write_corpus
-
 ONE = ("--data.batch_size=4", "--data.workers=1", "--trainer.devices=1")
 TWO = ("--data.batch_size=2", "--data.workers=1", "--trainer.devices=2", "--trainer.strategy=ddp")
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("corpus") / "synthetic"
-    write_corpus(root, **runs.RECIPE, seed=0)
-    return root
+    return runs.written(tmp_path_factory.mktemp("corpus"))
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,8 @@ BLUR_KERNEL = 9  # pixels, 3.75 of the widest blur's deviations either way
 QUALITY = (20.0, 80.0)  # of JPEG
 GAIN = (-9.0, 9.0)  # dB
 NOISE = (-75.0, -35.0)  # dBFS, RMS: a studio to a fan in the room
-CLOSED = (
-    0.03  # of `landmarks.opening`: of real speech's frames 7 % measure less, one by one; ten in a row are no speech
-)
+# Of `landmarks.opening`: 7 % of the frames of real speech measure less, one by one, but hardly ten in a row.
+CLOSED = 0.03
 HEARD_BEFORE, HEARD_AFTER = 1, 4  # frames: a frame's mel begins one before its time and spans five
 
 

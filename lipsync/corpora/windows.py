@@ -24,7 +24,6 @@ ATTEMPTS = 10
 KEPT = 400 * 2**20
 BAD_AFTER = 200  # reads, from which on too large a share of unreadable clips is an error
 
-
 log = logging.getLogger(__name__)
 
 
