@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from lipsync.diff2lip import Diff2Lip
     from lipsync.expert import SyncExpert
+    from lipsync.networks.syncnet_v2 import SyncNetV2
 
 DISCRIMINATOR = "discriminator."
 SHOWN = 4  # differences named in an error
@@ -34,6 +35,14 @@ class SafeLoading:
         cls, checkpoint_path: str | Path, *arguments: Any, weights_only: bool = True, **others: Any
     ) -> "LightningModule":
         return super().load_from_checkpoint(checkpoint_path, *arguments, weights_only=weights_only, **others)
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        """Raises LipsyncError, before torch would at length, if a run's checkpoint is of another network."""
+        if differing := originals.differences(checkpoint["state_dict"], self.state_dict()):
+            raise LipsyncError(
+                f"the checkpoint is of another {type(self).__name__} than the one configured ({shown(differing)}): give "
+                "the --config files of its run"
+            )
 
 
 class Checkpoint(NamedTuple):
@@ -138,9 +147,13 @@ def fill(module: nn.Module, checkpoint: Checkpoint, path: str | Path) -> None:
         # It serves training only: published files and exports have none, and a new one may be of another size.
         state, wanted = (part(tensors, DISCRIMINATOR, False) for tensors in (state, wanted))
     if differing := originals.differences(state, wanted):
-        listed = "; ".join(differing[:SHOWN]) + (f"; and {len(differing) - SHOWN} more" * (len(differing) > SHOWN))
-        raise LipsyncError(f"{path}: does not fit {type(module).__name__} as configured: {listed}")
+        raise LipsyncError(f"{path}: does not fit {type(module).__name__} as configured: {shown(differing)}")
     module.load_state_dict(state, strict=False)  # strict but for BatchNorm's counts, as compared above
+
+
+def shown(differing: list[str]) -> str:
+    """Lists the first differences, and how many more there are."""
+    return "; ".join(differing[:SHOWN]) + (f"; and {len(differing) - SHOWN} more" * (len(differing) > SHOWN))
 
 
 def part(state: dict[str, Tensor], prefix: str, within: bool = True) -> dict[str, Tensor]:
@@ -176,6 +189,16 @@ def load_expert(name: str) -> "SyncExpert":
         with resources.as_file(shipped) as path:
             return _of_kind("SyncExpert", path)
     return _of_kind("SyncExpert", name)
+
+
+def load_judge(name: str) -> "SyncExpert | SyncNetV2":
+    """Loads who is to judge sync: an expert, as `load_expert`, or SyncNet-v2 by the path of its published weights."""
+    if not Path(name).is_file():
+        return load_expert(name)
+    checkpoint = read(name)
+    if checkpoint.kind == "Diff2Lip":
+        raise LipsyncError(f"{name}: holds a Diff2Lip, not a SyncNet")
+    return build(checkpoint, name)
 
 
 def classes() -> dict[str, type[nn.Module]]:

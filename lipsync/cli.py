@@ -1,11 +1,10 @@
-"""The two commands: `lightning` (fit, validate, test, predict) and `lipsync` (prepare, sync, dub, convert, export)."""
+"""The two commands: `lightning` (fit, validate, test, predict) and `lipsync` (prepare, sync, dub, compare, ...)."""
 
 import os
 import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from itertools import count
 from pathlib import Path
 from typing import NoReturn
 
@@ -26,15 +25,17 @@ from lipsync.corpora.voxceleb2 import VoxCeleb2
 from lipsync.diff2lip import Diff2Lip
 from lipsync.dubbing.dub import dub
 from lipsync.errors import LipsyncError
+from lipsync.evaluation.compare import compare
+from lipsync.evaluation.videos import evaluate
 from lipsync.expert import SyncExpert
 from lipsync.exports import convert, export
 from lipsync.preparation.costs import costs
 from lipsync.preparation.prepare import prepare
 from lipsync.preparation.sync import sync
+from lipsync.run_folder import RUN, newest, relocate, run_folder
 
 # Keeps `${...}` alive under a second --config and under overrides.
 set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
-RUN = "LIPSYNC_RUN"
 # Known by their bare names in `class_path`, being imported here.
 MODULES = (Diff2Lip, SyncExpert, Folder, LRS2, LRW, Synthetic, VoxCeleb2)
 
@@ -100,7 +101,10 @@ class LipsyncCLI(LightningCLI):
                 raise LipsyncError(f"{checkpoint}: weights alone, no run to resume: start with --model.init_from=FILE")
             self.weights, checkpoint = checkpoint, None
         # Loggers and callbacks were given places inside the folder as it was first named.
-        folder = run_folder(Path(wanted), checkpoint, self.subcommand)
+        evaluating = self.subcommand == "test" and config.model.init_args.get("evaluation") is not None
+        if evaluating:
+            config.verbose = False  # it prints its own tables
+        folder = run_folder(Path(wanted), checkpoint, self.subcommand, evaluating)
         relocate(config, wanted, str(folder))
         config.ckpt_path = checkpoint
         if self.subcommand == "fit" and checkpoint is not None:
@@ -150,51 +154,7 @@ def continue_wandb(loggers: list[Namespace] | Namespace | bool | None, folder: P
         return
     for logger in loggers if isinstance(loggers, list) else [loggers]:
         if isinstance(logger, Namespace) and logger.class_path.endswith("WandbLogger"):
-            logger.init_args.id = runs[-1].name.rsplit("-", 1)[1]
-
-
-def newest(wanted: Path) -> Path:
-    """Finds the last checkpoint of the newest run of this name, numbered or not."""
-    found = [path for path in wanted.parent.glob(f"{wanted.name}*/checkpoints/last.ckpt") if is_run(path, wanted.name)]
-    if not found:
-        raise LipsyncError(f"--ckpt_path last: no run in {wanted} has a checkpoint")
-    return max(found, key=lambda path: path.stat().st_mtime)
-
-
-def is_run(checkpoint: Path, name: str) -> bool:
-    """Whether a checkpoint's run is NAME or NAME-2, NAME-3, ..."""
-    return re.fullmatch(re.escape(name) + r"(-\d+)?", checkpoint.parent.parent.name) is not None
-
-
-def run_folder(wanted: Path, checkpoint: str | None, subcommand: str) -> Path:
-    """Chooses the folder: a resumed run's own, one named for the subcommand inside it, or `wanted`, numbered if taken.
-
-    Every process of a run sees the first one's choice through the environment.
-    """
-    if RUN in os.environ:
-        return Path(os.environ[RUN])
-    inside = checkpoint is not None and Path(checkpoint).parent.name == "checkpoints"
-    folder = Path(checkpoint).parent.parent if inside else wanted
-    if subcommand != "fit":
-        folder = free(folder / subcommand)
-    elif checkpoint is None:
-        folder = free(wanted)
-    os.environ[RUN] = str(folder)
-    return folder
-
-
-def free(folder: Path) -> Path:
-    """Returns the folder, or the first of it-2, it-3, ... that does not exist yet."""
-    return next(path for n in count(1) if not (path := folder.with_name(folder.name + f"-{n}" * (n > 1))).exists())
-
-
-def relocate(node: Namespace | list, old: str, new: str) -> None:
-    """Replaces, in place, the folder `old` by `new` at the head of every string of a config."""
-    for key, value in list(node.items() if isinstance(node, Namespace) else enumerate(node)):
-        if isinstance(value, str) and (value == old or value.startswith(f"{old}/")):
-            node[key] = new + value[len(old) :]
-        elif isinstance(value, Namespace | list):
-            relocate(value, old, new)
+            logger.init_args.id = re.split(r"run-\w+-", runs[-1].name, maxsplit=1)[1]
 
 
 def fit_main() -> None:
@@ -216,26 +176,34 @@ def fit_main() -> None:
     print(f"Run folder: {os.environ.get(RUN, 'none')}")
 
 
-# What `lipsync` does, and which of a command's required arguments are options by name.
+# What `lipsync` does, and which of a command's required arguments are options by name, or any number of words.
 COMMANDS = {
     "prepare": (prepare, {"out": "Folder of the corpus to write, data/NAME"}),
     "filters": (costs, {}),
     "sync": (sync, {"expert": "A trained SyncExpert, or the name of a shipped one"}),
     "dub": (dub, {"checkpoint": "A trained Diff2Lip, .ckpt or .safetensors"}),
+    "evaluate": (
+        evaluate,
+        {"against": "Folder of the real videos, of the same names, or one of them", "out": "Folder for the results"},
+    ),
+    "compare": (compare, {"runs": "Two or more folders of runs, of tests, or that `lipsync evaluate` wrote"}),
     "convert": (convert, {}),
     "export": (export, {}),
 }
 
 
 def main() -> None:
-    """Runs `lipsync` (also `python -m lipsync`): prepare, filters, sync, dub, convert or export."""
+    """Runs `lipsync` (also `python -m lipsync`): prepare, filters, sync, dub, evaluate, compare, convert or export."""
     parser = Parser(prog="lipsync", description="Lip-sync with Diff2Lip; train it with the command `lightning`.")
     commands = parser.add_subcommands()
     for name, (function, options) in COMMANDS.items():
         command = Parser(description=function.__doc__.splitlines()[0])
         command.add_function_arguments(function, skip=set(options), as_positional=True)
         for option, meaning in options.items():
-            command.add_argument(f"--{option}", required=True, help=meaning)
+            if function.__annotations__[option] == list[str]:
+                command.add_argument(option, nargs="+", help=meaning)
+            else:
+                command.add_argument(f"--{option}", required=True, help=meaning)
         commands.add_subcommand(name, command)
     arguments = parser.parse_args()
     function, _ = COMMANDS[arguments.subcommand]

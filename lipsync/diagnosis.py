@@ -36,9 +36,13 @@ def data_faults(windows: dict[str, Tensor], clips: int, speakers: int) -> list[s
     silent = float((windows["mel"].mean(dim=(1, 2, 3)) < SILENT).float().mean())
     if silent > 0.5:
         faults.append(f"silent sound: nothing is heard in {silent:.0%} of the windows")
-    frames = windows["frames"]
-    if frames.min() < -1.01 or frames.max() > 1.01 or frames.amax() - frames.amin() < 0.5:
-        faults.append(f"wrong normalisation: pictures reach from {frames.min():.2f} to {frames.max():.2f}, not -1 to 1")
+    low, high = windows["frames"].aminmax()
+    # Among so many pictures some are dark: none below 0 means that they are in [0, 1].
+    if low < -1.01 or high > 1.01 or high - low < 0.5 or low >= 0:
+        faults.append(f"wrong normalisation: pictures reach from {low:.2f} to {high:.2f}, not -1 to 1")
+    low, high = windows["mel"].aminmax()
+    if low < -4.01 or high > 4.01:
+        faults.append(f"wrong normalisation: mels reach from {low:.2f} to {high:.2f}, not -4 to 4")
     return faults
 
 

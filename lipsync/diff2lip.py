@@ -89,10 +89,11 @@ class Diff2Lip(checkpoints.SafeLoading, Painter, LightningModule):
         crop_rule: How faces are cut out (`corpora.crop`): `square`, `tight` or `voxceleb2`; dubbing does the same.
         spacing: Which time steps samplers visit: `leading` (the paper's 0, 40, ..., 960) or `trailing` (for few steps).
         sampling_steps: Numbers of DDIM steps that testing compares; the first is the one reported.
+        evaluation: Arguments of `evaluation.evaluation.Evaluation`, to test by protocols; None tests in short.
         init_from: Checkpoint whose weights training starts from, ours or a published one; its network must be this one.
         compiled: Run the UNet through torch.compile in training.
         channels_last: Keep the UNet's tensors in that order in training; some networks gain by it, others lose.
-        gradients_every: Steps between two logs of the gradient norm of every term at the UNet's last layer.
+        gradients_every: Steps between two logs of the gradient norm of every term at the UNet's last layer; 0: never.
     """
 
     def __init__(
@@ -125,6 +126,7 @@ class Diff2Lip(checkpoints.SafeLoading, Painter, LightningModule):
         crop_rule: str = "square",
         spacing: str = "leading",
         sampling_steps: tuple[int, ...] = (25,),
+        evaluation: dict[str, int | float | list[str] | str | None] | None = None,
         init_from: str | None = None,
         compiled: bool = False,
         channels_last: bool = False,
@@ -323,7 +325,9 @@ class Diff2Lip(checkpoints.SafeLoading, Painter, LightningModule):
         means = self.trainer.strategy.reduce(torch.stack([term.detach() for term in terms.values()]), reduce_op="mean")
         self.log_dict({f"train/{name}": mean for name, mean in zip(terms, means, strict=True)})
         self.log("loss", terms["loss"], prog_bar=True, logger=False)
-        if self.global_step % self.hparams.gradients_every == 0:
+        # A last layer that is frozen has none.
+        every = self.hparams.gradients_every
+        if every and self.global_step % every == 0 and self.unet.out[-1].weight.requires_grad:
             self.log_dict(self.gradients({name: w * terms[name] for name, w in weights.items() if name in terms}))
         if self.discriminator is not None and "gan" not in weights:
             # DDP waits for every weight's gradient; `on_before_optimizer_step` takes it away again.
@@ -345,7 +349,7 @@ class Diff2Lip(checkpoints.SafeLoading, Painter, LightningModule):
         if self.global_step < self.schedule.start("gan"):
             for weight in self.discriminator.parameters():
                 weight.grad = None  # no step, no decay, and Adam's averages begin when it does
-        else:
+        elif any(weight.grad is not None for weight in self.discriminator.parameters()):  # or the step is skipped
             self.discriminator.network.renew()
 
     def configure_gradient_clipping(

@@ -61,9 +61,15 @@ class SyncExpert(SafeLoading, LightningModule):
             raise LipsyncError(f"syncnet of network {network}: {error}") from error
 
     def setup(self, stage: str) -> None:
-        stored = getattr(getattr(self.trainer, "datamodule", None), "crop_rule", self.crop_rule)
+        data = getattr(self.trainer, "datamodule", None)
+        stored = getattr(data, "crop_rule", self.crop_rule)
         if stored != self.crop_rule:
             raise LipsyncError(f"the expert's crop_rule is {self.crop_rule}, the data's {stored}: set data.crop_rule")
+        frames = getattr(data, "frames", self.syncnet.frames)
+        if frames != self.syncnet.frames:
+            raise LipsyncError(
+                f"the expert looks at {self.syncnet.frames} frames, the data's windows have {frames}: set data.frames"
+            )
 
     def on_train_start(self) -> None:
         obey(self.optimizers(False), self.lr_schedulers(), [self.hparams.lr], self.hparams.weight_decay)

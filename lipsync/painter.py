@@ -1,9 +1,14 @@
 """What a trained Diff2Lip does: repaint frames (Sec. 3.3), dub clips, and have that measured."""
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 
+from lipsync.corpora.datamodule import Corpus
+from lipsync.errors import LipsyncError
+from lipsync.evaluation.evaluation import Evaluation
 from lipsync.metrics.opening import MouthMeter, OpeningCorrelation
 from lipsync.metrics.quality import PaintedQuality
 from lipsync.randomness import normal
@@ -15,12 +20,28 @@ class Painter:
 
     def on_test_start(self) -> None:
         """Builds the metrics, after the checkpoint is in: they are no part of it."""
+        if self.hparams.evaluation is not None:
+            self.evaluation = self.start_evaluation(self.trainer.datamodule)
+            return
         self.meter = MouthMeter().to(self.device)
         scores = MetricCollection([OpeningCorrelation(), PaintedQuality()]).to(self.device)
         self.scores = torch.nn.ModuleDict({str(steps): scores.clone() for steps in self.hparams.sampling_steps})
 
+    def start_evaluation(self, data: Corpus) -> Evaluation:
+        """Begins an evaluation in the run's folder, or goes on with the one begun there."""
+        if data.judged is None:
+            raise LipsyncError("an evaluation judges pictures of one size for all models: set data.judged to 128")
+        try:
+            folder, origin = Path(self.trainer.default_root_dir), str(self.trainer.ckpt_path or "")
+            return Evaluation(self, data.test, folder, origin=origin, **self.hparams.evaluation)
+        except TypeError as error:
+            raise LipsyncError(f"model.evaluation: {error}") from error
+
     def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Dubs every clip with its own and with another clip's sound, at each number of sampling steps."""
+        """Evaluates a clip, or dubs it with its own and with another's sound, at each number of sampling steps."""
+        if self.hparams.evaluation is not None:
+            self.evaluation.judge(batch)
+            return
         frames, reference = batch["frames"], batch["reference"]
         for steps, scores in self.scores.items():
             own = self.dub_clips(batch, "own_mels", int(steps))
@@ -30,6 +51,13 @@ class Painter:
             scores["PaintedQuality"].update(own, frames, reference)
 
     def on_test_epoch_end(self) -> None:
+        if self.hparams.evaluation is not None:
+            self.trainer.strategy.barrier()
+            if self.trainer.is_global_zero:
+                summary = self.evaluation.finish()
+                named = {f"{row}/{name}": found.mean for row, cells in summary.items() for name, found in cells.items()}
+                self.log_dict(named, rank_zero_only=True)
+            return
         for place, (steps, scores) in enumerate(self.scores.items()):
             results = scores.compute()
             self.log_dict({f"{steps}_steps/{name}": value for name, value in results.items()})

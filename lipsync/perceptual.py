@@ -62,7 +62,9 @@ class LPIPS(Frozen):
 
     def forward(self, generated: Tensor, real: Tensor) -> Tensor:
         """Computes the distance of pictures (N, 3, H, W) in [-1, 1]: (N,)."""
-        return self.network(generated, real).flatten()
+        exact = next(self.network.parameters()).dtype
+        with torch.autocast(generated.device.type, enabled=False):  # it subtracts features inside
+            return self.network(generated.to(exact), real.to(exact)).flatten()
 
 
 class MeshDistance(Frozen):
@@ -84,7 +86,8 @@ class MeshDistance(Frozen):
         maps = []
         for level in self.network:
             x = level(x)
-            maps.append(x / (x.square().sum(dim=1, keepdim=True) + 1e-8).sqrt())
+            seen = x.to(torch.promote_types(x.dtype, torch.float32))
+            maps.append(seen / (seen.square().sum(dim=1, keepdim=True) + 1e-8).sqrt())
         return maps
 
     def forward(self, generated: Tensor, real: Tensor) -> Tensor:
@@ -105,7 +108,7 @@ def classifier(net: str, weights: str | None) -> dict[str, Tensor]:
     if weights == DOWNLOAD:
         try:
             return published.get_state_dict(progress=False, check_hash=True)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # the latter where the file's hash is wrong
             raise LipsyncError(f"{published.url}: cannot be downloaded ({error})") from error
     path = Path(get_dir(), "checkpoints", Path(published.url).name) if weights is None else Path(weights)
     if not path.is_file():

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 class LastCheckpoint(Checkpoint):
     """Keeps `checkpoints/last.ckpt` of the run folder: written beside, synced and renamed, so that it is always whole.
 
-    One more is written when training ends, and when an error or Ctrl-C ends it.
+    One more is written when training ends; on one process also when an error or Ctrl-C ends it.
 
     Args:
         every: Steps between two.
@@ -80,16 +80,21 @@ class NonFinite(Callback):
         self.skipped = self.in_a_row = 0
         self.reason = ""
         self.clips: list[Tensor] = []
+        self.losses: list[Tensor] = []
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: dict[str, Tensor], batch_idx: int
     ) -> None:
         self.clips.append(batch["clip"])
 
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        self.losses.append(loss.detach())
+
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
         clips, self.clips = self.clips, []
+        losses, self.losses = self.losses, []
         weights = [weight for weight in pl_module.parameters() if weight.grad is not None]
         # The one look of a step that waits for the device: the optimizer must not see what is not finite. Processes
         # have averaged their gradients by now, so that all of them see the same.
@@ -104,8 +109,8 @@ class NonFinite(Callback):
         names = trainer.datamodule.clip_names(torch.cat(clips))
         named = ", ".join(names[:NAMED]) + f" and {len(names) - NAMED} more" * (len(names) > NAMED)
         what = f"step {trainer.global_step}: the gradient is not finite, nothing was moved; its clips: {named}"
-        # Under a GradScaler that is how the scale is found; it is told apart only by lasting.
-        if getattr(trainer.precision_plugin, "scaler", None) is None:
+        # Under a GradScaler too large a gradient of a finite loss is how the scale is found: told only if it lasts.
+        if getattr(trainer.precision_plugin, "scaler", None) is None or not torch.stack(losses).isfinite().all():
             log.warning(what)
         if self.in_a_row >= self.limit:
             self.reason = f"{what}; {self.in_a_row} such steps in a row: lower model.lr, or look at these clips"

@@ -38,7 +38,7 @@ def train(folder: Path, steps: int, ckpt_path: str | None = None) -> tuple[Line,
         default_root_dir=folder,
         accelerator="cpu",
         max_steps=steps,
-        callbacks=[EMA(decay=0.6), MetricsFile()],
+        callbacks=[EMA(decay=0.3), MetricsFile()],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -53,10 +53,10 @@ def train(folder: Path, steps: int, ckpt_path: str | None = None) -> tuple[Line,
 
 
 def averages(steps: int) -> list[float]:
-    """The weight is n after n steps; its average by the recursion, with the warm-up."""
+    """The weight is n after n steps; its average by the recursion, warm from the third step on."""
     average, course = 0.0, []
     for n in range(1, steps + 1):
-        decay = min(0.6, (1 + n) / (10 + n))
+        decay = (2 / 11, 3 / 12)[n - 1] if n < 3 else 0.3
         average = decay * average + (1 - decay) * n
         course.append(average)
     return course

@@ -66,6 +66,13 @@ def test_testing_asks_for_a_checkpoint(fresh: pytest.MonkeyPatch, capsys: pytest
     assert "test needs --ckpt_path" in run(["test", "--config", str(BASE)], fresh, capsys)
 
 
+def says(merged: object, own: object) -> bool:
+    """Whether a merged config holds what one file of it says: dicts merge, all else is replaced or looked up."""
+    if isinstance(own, dict):
+        return all(says(merged[key], value) for key, value in own.items())
+    return merged == own or str(own).startswith("${")
+
+
 PUBLISHED = ("lrs2.yaml", "lrw.yaml", "voxceleb2.yaml")
 EXPERIMENTS = sorted(path.relative_to(ROOT / "experiments").as_posix() for path in ROOT.glob("experiments/**/*.yaml"))
 
@@ -76,12 +83,13 @@ def test_every_experiment_parses_over_base(name: str, tmp_path: Path) -> None:
     extra = [f"--config={ROOT / 'experiments' / each}" for each in [*over, name] if each != "base.yaml"]
     merged = config(*extra, folder=tmp_path)
     own = yaml.safe_load((ROOT / "experiments" / name).read_text())
-    assert merged["name"] == own["name"]
-    assert merged["name"] == Path(name).stem
+    # It judges another run's checkpoint, whose name it keeps.
+    assert merged["name"] == own.get("name", "base")
+    assert merged["name"] == ("base" if name == "evaluate.yaml" else Path(name).stem)
     if "trainer" in own:
         assert merged["trainer"]["max_steps"] == own["trainer"]["max_steps"]
-    changed = set(own.get("model", {}).get("init_args", {})) | set(own.get("data", {}).get("init_args", {}))
-    assert changed <= set(merged["model"]["init_args"]) | set(merged["data"]["init_args"])
+    for part in own.keys() & {"model", "data"}:
+        assert says(merged[part]["init_args"], own[part]["init_args"])
     resolved = cli.OmegaConf.to_container(cli.OmegaConf.create(merged), resolve=True)
     large = name == "official.yaml" or name in PUBLISHED
     assert resolved["data"]["init_args"]["size"] == (128 if large else 64)
@@ -95,33 +103,6 @@ def test_interpolation_follows_overrides(tmp_path: Path) -> None:
     assert resolved["data"]["init_args"]["seed"] == resolved["model"]["init_args"]["seed"] == 7
     assert resolved["trainer"]["default_root_dir"] == "runs/other"
     assert resolved["trainer"]["logger"][0]["init_args"]["save_dir"] == "runs/other"
-
-
-def test_a_taken_name_gets_a_number_and_resuming_stays(tmp_path: Path, fresh: pytest.MonkeyPatch) -> None:
-    def choose(checkpoint: Path | None, subcommand: str = "fit") -> Path:
-        fresh.delenv(cli.RUN, raising=False)
-        return cli.run_folder(tmp_path / "base", checkpoint and str(checkpoint), subcommand)
-
-    assert choose(None) == tmp_path / "base"
-    for age, name in enumerate(("base-other", "base-2", "base")):
-        (tmp_path / name / "checkpoints").mkdir(parents=True)
-        (tmp_path / name / "checkpoints" / "last.ckpt").touch()
-        os.utime(tmp_path / name / "checkpoints" / "last.ckpt", (0, 1000 - age))
-    assert choose(None) == tmp_path / "base-3"
-
-    newest = cli.newest(tmp_path / "base")
-    assert newest == tmp_path / "base-2" / "checkpoints" / "last.ckpt"
-    assert choose(newest) == tmp_path / "base-2"
-    assert choose(newest, "test") == tmp_path / "base-2" / "test"
-    (tmp_path / "base-2" / "test").mkdir()
-    assert choose(newest, "test") == tmp_path / "base-2" / "test-2"
-    # The other processes of a run are told by the first.
-    assert cli.run_folder(tmp_path / "base", None, "fit") == tmp_path / "base-2" / "test-2"
-
-
-def test_the_last_checkpoint_of_no_run_is_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(LipsyncError, match=r"no run in .*base has a checkpoint"):
-        cli.newest(tmp_path / "base")
 
 
 @pytest.mark.parametrize(("accelerator", "gpu", "bf16", "chosen"), [
@@ -148,19 +129,6 @@ def test_our_own_bugs_keep_their_traceback() -> None:
         cli.report(lambda: 1 / 0)
 
 
-def test_relocate_reaches_loggers_and_callbacks() -> None:
-    node = Namespace(
-        trainer=Namespace(
-            default_root_dir="runs/a",
-            callbacks=[Namespace(init_args=Namespace(dirpath="runs/a/checkpoints", other="runs/ab"))],
-        )
-    )
-    cli.relocate(node, "runs/a", "runs/a-2")
-    assert node.trainer.default_root_dir == "runs/a-2"
-    assert node.trainer.callbacks[0].init_args.dirpath == "runs/a-2/checkpoints"
-    assert node.trainer.callbacks[0].init_args.other == "runs/ab"
-
-
 def test_both_commands_are_ours() -> None:
     ours = {e.name: e.value for e in distribution("lipsync").entry_points if e.group == "console_scripts"}
     assert ours == {"lightning": "lipsync.cli:fit_main", "lipsync": "lipsync.cli:main"}
@@ -174,3 +142,23 @@ def test_python_m_lipsync_is_the_command() -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "200"}, check=False)
     assert done.returncode == 2
     assert done.stderr == "lipsync: no.mp4: no such file\n"
+
+
+def test_a_resumed_run_has_its_id_at_wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_RUN_ID", raising=False)
+    wandb = Namespace(class_path="lightning.pytorch.loggers.WandbLogger", init_args=Namespace(id=None))
+    loggers = [Namespace(class_path="lipsync.history.History", init_args=Namespace(save_dir="x")), wandb]
+    cli.continue_wandb(loggers, tmp_path)
+    assert wandb.init_args.id is None  # there was none
+    for age, name in enumerate(("offline-run-20261125_190223-vnsu3hgt", "run-20261124_080357-of-monday")):
+        (tmp_path / "wandb" / name).mkdir(parents=True)
+        os.utime(tmp_path / "wandb" / name, (0, 1000 - age))
+    cli.continue_wandb(loggers, tmp_path)
+    assert wandb.init_args.id == "vnsu3hgt"
+    os.utime(tmp_path / "wandb" / "run-20261124_080357-of-monday", (0, 2000))
+    cli.continue_wandb(wandb, tmp_path)
+    assert wandb.init_args.id == "of-monday"
+    monkeypatch.setenv("WANDB_RUN_ID", "of-a-sweep")
+    wandb.init_args.id = None
+    cli.continue_wandb(wandb, tmp_path)
+    assert wandb.init_args.id is None

@@ -105,7 +105,20 @@ def test_constant_embeddings_are_seen() -> None:
 def test_pictures_of_another_range_are_seen() -> None:
     windows = {"frames": torch.rand(8, 5, 3, 16, 16) * 255, "mel": torch.zeros(8, 1, 80, 16)}
     assert data_faults(windows, 100, 10)[0].startswith("wrong normalisation: pictures reach from 0.0")
-    assert data_faults(windows | {"frames": windows["frames"] / 127.5 - 1}, 100, 10) == []
+    assert data_faults(windows | {"frames": windows["frames"] / 255}, 100, 10)[0].endswith("to 1.00, not -1 to 1")
+    right = windows | {"frames": windows["frames"] / 127.5 - 1}
+    assert data_faults(right, 100, 10) == []
+    decibels = right["mel"] + 20
+    assert data_faults(right | {"mel": decibels}, 100, 10) == [
+        "wrong normalisation: mels reach from 20.00 to 20.00, not -4 to 4"
+    ]
+
+
+@pytest.mark.parametrize(("clips", "speakers", "few"), [(9, 9, True), (100, 2, True), (10, 3, False)])
+def test_too_few_clips_or_speakers_are_counted(clips: int, speakers: int, few: bool) -> None:
+    windows = {"frames": torch.rand(8, 5, 3, 16, 16) * 2 - 1, "mel": torch.zeros(8, 1, 80, 16)}
+    told = f"too few clips: {clips} of {speakers} speakers; an expert needs hundreds, of many"
+    assert data_faults(windows, clips, speakers) == [told] * few
 
 
 @pytest.mark.parametrize("late", [-7, 0, 3])

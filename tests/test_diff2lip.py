@@ -8,11 +8,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision import models
 
 from lipsync import Diff2Lip, LipsyncError, load
 from lipsync.expert import FrozenExpert
 from lipsync.networks.syncnet import SyncNet
-from lipsync.perceptual import MeshDistance
+from lipsync.perceptual import LPIPS, MeshDistance
 
 TINY = {
     "fold": 2,
@@ -144,7 +145,7 @@ def test_dropped_sound_is_zero_for_the_whole_window() -> None:
 
 def test_the_expert_teaches_and_does_not_learn() -> None:
     batch, model = windows(), tiny(prediction="x_0", loss_weights=ALONE | {"sync": 1.0})
-    model.expert = FrozenExpert(SyncNet(width=8, norm="group"))
+    model.expert = FrozenExpert(SyncNet(width=8, norm="batch"))
     model.train()
     before = {name: tensor.clone() for name, tensor in model.expert.named_buffers()}
     assert not list(model.expert.parameters())
@@ -296,9 +297,17 @@ def small_heads(model: Diff2Lip) -> Diff2Lip:
     return model.double().train()
 
 
-@pytest.mark.parametrize("term", ["simple", "vb", "l2", "sync", "mesh", "gan", "discriminator"])
+@pytest.fixture(scope="module")
+def alexnet(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A file of AlexNet's layers as LPIPS wants them, with weights drawn at random."""
+    path = tmp_path_factory.mktemp("weights") / "alexnet.pth"
+    torch.save(nn.ModuleDict({"features": models.alexnet(weights=None).features}).state_dict(), path)
+    return str(path)
+
+
+@pytest.mark.parametrize("term", ["simple", "vb", "l2", "sync", "lpips", "mesh", "gan", "discriminator"])
 @pytest.mark.parametrize("prediction", ["x_0", "eps"])
-def test_every_terms_gradient_is_its_slope(term: str, prediction: str) -> None:
+def test_every_terms_gradient_is_its_slope(term: str, prediction: str, alexnet: str) -> None:
     torch.manual_seed(4)
     weight = "gan" if term == "discriminator" else term
     critic = {"channels": 4, "layers": 2, "r1": 1.0, "augment": 0.1}
@@ -307,6 +316,8 @@ def test_every_terms_gradient_is_its_slope(term: str, prediction: str) -> None:
     model = small_heads(tiny(**how, loss_weights=ALONE | {weight: 1.0}, discriminator=critic))
     model.expert = FrozenExpert(SyncNet(width=4, norm="group", face_size=(17, 32)).double())
     model.perceptual["mesh"] = MeshDistance().double()
+    if term == "lpips":
+        model.perceptual["lpips"] = LPIPS("alex", alexnet).double()
     batch = {name: x.double() if x.is_floating_point() else x for name, x in windows().items()}
     batch["frames"] *= 0.5
 
@@ -408,9 +419,12 @@ def test_recomputed_activations_give_the_same_gradient() -> None:
     batch, gradients = windows(), []
     for again in (False, True):
         torch.manual_seed(2)
-        model = small_heads(tiny(unet=TINY | {"checkpointing": again}))
+        model, passes = small_heads(tiny(unet=TINY | {"checkpointing": again})), []
+        for stage in (*model.unet.input_blocks, model.unet.middle_block, *model.unet.output_blocks):
+            stage.register_forward_pre_hook(lambda stage, _, passes=passes: passes.append(stage))
         double = {name: x.double() if x.is_floating_point() else x for name, x in batch.items()}
         terms_of(model, double)["loss"].backward()
+        assert {passes.count(stage) for stage in passes} == {2 if again else 1}
         gradients.append([weight.grad for weight in model.unet.parameters()])
     for kept, recomputed in zip(*gradients, strict=True):
         torch.testing.assert_close(kept, recomputed)

@@ -31,6 +31,9 @@ def losses(folder: Path, corpus: Path, *arguments: str, patience: float = 300) -
 
 def test_channels_last_is_the_same_run(tmp_path, corpus, plain):
     assert losses(tmp_path, corpus, "--model.channels_last=true") == pytest.approx(plain, rel=1e-4)
+    kernel = runs.weights(tmp_path)["raw unet.middle_block.0.in_layers.2.weight"]
+    assert kernel.is_contiguous(memory_format=torch.channels_last)
+    assert not kernel.is_contiguous()
 
 
 @pytest.mark.slow
@@ -38,6 +41,7 @@ def test_channels_last_is_the_same_run(tmp_path, corpus, plain):
 def test_compiled_it_is_the_same_run(tmp_path, corpus, plain):
     found = losses(tmp_path, corpus, "--model.compiled=true", patience=1800)
     assert found == pytest.approx(plain, rel=1e-4)
+    assert found != plain  # other kernels round otherwise
     assert not [name for name in runs.weights(tmp_path) if "_orig_mod" in name]
 
 

@@ -6,17 +6,21 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.nn.functional as F
+from lightning import Trainer
 from torch.utils.data import default_collate
 
 from lipsync import SyncExpert
 from lipsync.checkpoints import load_expert
 from lipsync.contrast import cosines, two_way_accuracy
+from lipsync.corpora.datamodule import Corpus
 from lipsync.corpora.puppet.write import write_corpus
 from lipsync.corpora.records import load_manifest
 from lipsync.corpora.synthetic import Synthetic
 from lipsync.corpora.windows import Windows
+from lipsync.errors import LipsyncError
 from lipsync.expert import FrozenExpert
 from lipsync.networks.syncnet import SyncNet
+from lipsync.safekeeping import LastCheckpoint
 
 
 def windows(count: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
@@ -100,6 +104,36 @@ def test_a_batch_in_chunks_has_the_gradient_of_the_whole() -> None:
         torch.testing.assert_close(gradients[0], gradients[1], atol=1e-6, rtol=1e-4)
 
 
+def test_two_processes_have_the_gradient_of_their_windows_together(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "synthetic", speakers=4, clips=2, seconds=1.6, size=64, seed=0)
+    slopes = []
+    for processes in (1, 2):
+        torch.manual_seed(0)
+        network = {"width": 8, "face_size": [16, 32], "embedding": 16}
+        expert = SyncExpert("attentive", network, "info_nce", foreign_share=0.2)
+        data = Corpus(str(tmp_path / "synthetic"), size=32, batch_size=8 // processes, workers=0, run=2)
+        quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary"), False)
+        trainer = Trainer(
+            accelerator="cpu",
+            devices=processes,
+            strategy="auto" if processes == 1 else "ddp_spawn",
+            precision="64-true",
+            max_steps=1,
+            limit_val_batches=0,
+            use_distributed_sampler=False,
+            default_root_dir=tmp_path / str(processes),
+            callbacks=[LastCheckpoint()],
+            **quiet,
+        )
+        trainer.fit(expert, datamodule=data)
+        last = torch.load(tmp_path / str(processes) / "checkpoints" / "last.ckpt", weights_only=True)
+        # Adam's mean of gradients is a tenth of the first.
+        means = [state["exp_avg"].flatten() for state in last["optimizer_states"][0]["state"].values()]
+        slopes.append(10 * torch.cat(means))
+    assert slopes[0].norm() > 0.01
+    torch.testing.assert_close(*slopes, atol=1e-6, rtol=1e-4)
+
+
 def test_a_step_of_training_lowers_the_loss() -> None:
     expert = silent(SyncExpert(syncnet={"width": 8, "norm": "group"}))
     batch = batch_of(8)
@@ -111,12 +145,28 @@ def test_a_step_of_training_lowers_the_loss() -> None:
     assert expert.training_step(batch, 0) < before
 
 
-def test_the_shipped_expert_judges_speakers_it_never_heard(tmp_path: Path) -> None:
+def test_the_shipped_experts_judge_speakers_they_never_heard(tmp_path: Path) -> None:
     write_corpus(tmp_path / "synthetic", speakers=8, clips=1, seconds=2.0, seed=99, size=112)
     corpus = Synthetic(str(tmp_path / "synthetic"), workers=0)
     manifest = load_manifest(tmp_path / "synthetic")
     drawn = Windows(manifest, "train", length=24)
     batch = corpus.on_after_batch_transfer(default_collate([drawn[i] for i in range(24)]), 0)
-    frozen = FrozenExpert(load_expert("synthetic").syncnet)
-    cosine = cosines(*frozen(batch["mel"], batch["frames"]))
-    assert two_way_accuracy(cosine, ~torch.eye(24, dtype=torch.bool)) > 0.8
+    for name in ("synthetic", "synthetic_eval"):
+        frozen = FrozenExpert(load_expert(name).syncnet)
+        cosine = cosines(*frozen(batch["mel"], batch["frames"]))
+        assert two_way_accuracy(cosine, ~torch.eye(24, dtype=torch.bool)) > 0.8, name
+
+
+def test_the_expert_of_the_evaluation_is_another_one() -> None:
+    loss, evaluation = load_expert("synthetic"), load_expert("synthetic_eval")
+    assert type(loss.syncnet) is not type(evaluation.syncnet)
+    assert loss.hparams.objective != evaluation.hparams.objective
+
+
+def test_windows_of_another_length_are_refused() -> None:
+    expert = SyncExpert("attentive", {"width": 8, "frames": 16})
+    expert.trainer = SimpleNamespace(datamodule=SimpleNamespace(crop_rule="square", frames=5))
+    with pytest.raises(LipsyncError, match=r"looks at 16 frames, the data's windows have 5: set data.frames"):
+        expert.setup("fit")
+    expert.trainer.datamodule.frames = 16
+    expert.setup("fit")

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
@@ -10,13 +11,13 @@ import torch
 import wandb
 
 from lipsync import Diff2Lip, cli, load
-from lipsync.checkpoints import part
+from lipsync.checkpoints import load_expert, part
 from lipsync.corpora.puppet.write import write_corpus
 from lipsync.exports import export
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = {"speakers": 4, "clips": 2, "seconds": 1.6, "size": 64}
-SMALL = [
+NETWORK = [
     "--model.size=32",
     "--model.unet.channels=8",
     "--model.unet.groups=4",
@@ -24,6 +25,8 @@ SMALL = [
     "--model.unet.audio_channels=[8,8]",
     "--model.schedule={sync: [0, 2], mesh: [1, 1], gan: [2, 1]}",
     "--model.sampling_steps=[2,1]",
+]
+SMALL = [
     "--data.speakers=4",
     "--data.clips=2",
     "--data.seconds=1.6",
@@ -46,13 +49,15 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def lightning(subcommand: str, folder: Path, corpus: Path, *arguments: str) -> None:
+def lightning(
+    subcommand: str, folder: Path, corpus: Path, *arguments: str, network: Sequence[str] = tuple(NETWORK)
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv(cli.RUN, "")
         patch.delenv(cli.RUN)
         base = ["--config", str(ROOT / "experiments" / "base.yaml"), f"--data.root={corpus}"]
-        patch.setattr(sys, "argv", ["lightning", subcommand, *base, *SMALL, *arguments])
+        patch.setattr(sys, "argv", ["lightning", subcommand, *base, *network, *SMALL, *arguments])
         try:
             cli.fit_main()
         finally:
@@ -148,3 +153,29 @@ def test_a_rate_on_the_command_line_wins_over_the_checkpoint(tmp_path: Path, cor
     assert (unet["lr"], unet["name"]) == (0.25, "unet")
     assert discriminator["lr"] == pytest.approx(1e-3)
     assert last["hyper_parameters"]["lr"] == 0.25
+
+
+def test_an_expert_is_trained_measured_and_asked_what_it_knows(tmp_path: Path, corpus: Path, capsys) -> None:
+    network = ["--config", str(ROOT / "experiments" / "syncnet.yaml")]
+    network += ["--model.syncnet={width: 8, face_size: [16, 32], embedding: 16}", "--data.size=32"]
+    lightning("fit", tmp_path, corpus, "--trainer.max_steps=2", "--data.run=2", network=network)
+    run = tmp_path / "runs" / "syncnet"
+    metrics = json.loads((run / "metrics.json").read_text())
+    for name in ("accuracy", "accuracy_all", "auc", "offset_recall", "val/accuracy"):
+        assert 0 <= metrics[name] <= 1
+    assert -15 <= metrics["offset"] <= 15
+    assert (run / "offset_curve.svg").read_text().startswith("<svg")
+    faults = (run / "diagnosis.txt").read_text()
+    assert "too few clips" in faults
+    expert = run / "checkpoints" / "last.ckpt"
+    assert load_expert(str(expert)).syncnet.face_size == (16, 32)
+
+    # Two steps teach it nothing, and Diff2Lip does not believe it.
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        lightning("fit", tmp_path, corpus, "--trainer.max_steps=1", f"--model.expert={expert}")
+    assert "of this corpus's windows, fewer than 75%: train one on it" in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "base" / "checkpoints").exists()
+    quick = ("--test_after_fit=false", "--trainer.max_steps=1", "--name=told")
+    lightning("fit", tmp_path, corpus, *quick, f"--model.expert={expert}", "--model.expert_bar=0")
+    assert (tmp_path / "runs" / "told" / "checkpoints" / "last.ckpt").exists()

@@ -1,5 +1,7 @@
 """Perceptual distances: zero for equals, growing with blur and shift; weights that cannot be had are an error."""
 
+import urllib.request
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from torchmetrics.functional.image.lpips import _NoTrainLpips
 from torchvision import models
+from torchvision.models.vgg import cfgs, make_layers
 
 from lipsync.errors import LipsyncError
 from lipsync.perceptual import LPIPS, MeshDistance
@@ -43,16 +46,16 @@ def test_the_mesh_distance_sees_blur_and_mouths_and_no_upper_half() -> None:
     assert distance.double()(real.double(), blurred[0].double()).dtype == torch.float64
 
 
-def test_lpips_with_weights_of_a_file_is_that_of_torchmetrics(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("net", "ends"), [("alex", (2, 5, 8, 10, 12)), ("vgg", (4, 9, 16, 23, 30))])
+def test_lpips_with_weights_of_a_file_is_that_of_torchmetrics(net: str, ends: tuple[int, ...], tmp_path: Path) -> None:
     torch.manual_seed(1)
-    published = models.alexnet(weights=None)
-    torch.save(published.state_dict(), tmp_path / "alexnet.pth")
-    distance = LPIPS("alex", str(tmp_path / "alexnet.pth"))
+    features = models.alexnet(weights=None).features if net == "alex" else make_layers(cfgs["D"])
+    torch.save(nn.ModuleDict({"features": features}).state_dict(), tmp_path / "weights.pth")
+    distance = LPIPS(net, str(tmp_path / "weights.pth"))
 
-    reference = _NoTrainLpips(net="alex", pnet_rand=True)
-    features = published.features
-    for part, places in enumerate((range(2), range(2, 5), range(5, 8), range(8, 10), range(10, 12)), 1):
-        setattr(reference.net, f"slice{part}", nn.Sequential(*(features[place] for place in places)))
+    reference = _NoTrainLpips(net=net, pnet_rand=True)
+    for part, (first, end) in enumerate(pairwise((0, *ends)), 1):
+        setattr(reference.net, f"slice{part}", features[first:end])
     pictures = torch.rand(2, 3, 64, 64) * 2 - 1
     other = torch.rand(2, 3, 64, 64) * 2 - 1
     torch.testing.assert_close(distance(pictures, other), reference(pictures, other).flatten())
@@ -74,6 +77,14 @@ def test_weights_that_are_not_there_or_others_are_named(
         path.write_text("<html>")
     with pytest.raises(LipsyncError, match=r"not torchvision's weights of|lpips_weights"):
         LPIPS(net, None if content is None else str(path))
+
+
+def test_a_download_that_fails_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.hub, "_hub_dir", str(tmp_path))
+    monkeypatch.setattr(urllib.request, "_opener", None)  # it would remember another way out
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # where nobody answers
+    with pytest.raises(LipsyncError, match=r"alexnet-.*\.pth: cannot be downloaded"):
+        LPIPS("alex", "download")
 
 
 def test_no_such_network() -> None:

@@ -32,7 +32,7 @@ def test_killed_at_random_moments_it_ends_as_if_nothing_had_been(
     tmp_path: Path, corpus: Path, processes: tuple[str, ...], kills: int
 ) -> None:
     steps = 30 * kills + 10
-    how = (*processes, f"--trainer.max_steps={steps}")
+    how = (*processes, f"--trainer.max_steps={steps}", "--trainer.val_check_interval=5")
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     runs.fit(straight, corpus, *how)
     killed.mkdir()

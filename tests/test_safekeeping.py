@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from lightning import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -51,7 +52,8 @@ def train(folder: Path, module: Line, steps: int, **arguments: object) -> Traine
         default_root_dir=folder,
         accelerator="cpu",
         max_steps=steps,
-        callbacks=[EMA(0.5), NonFinite(limit=3), LastCheckpoint(every=1000)],
+        callbacks=[EMA(0.5), NonFinite(arguments.pop("limit", 3)), LastCheckpoint(every=1000)],
+        plugins=arguments.pop("plugins", None),
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -87,6 +89,53 @@ def test_many_in_a_row_end_the_run_with_a_checkpoint(tmp_path: Path) -> None:
     last = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["global_step"] == 7
     assert last["raw_weights"]["unet.weight"].item() == module.course[4]
+
+
+class Steep(Line):
+    """Its gradient is finite, yet not when a GradScaler multiplies it by more than 2048."""
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        return 1e35 * super().training_step(batch, batch_idx)
+
+
+def scaled() -> MixedPrecision:
+    """What `16-mixed` is on a GPU."""
+    return MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))
+
+
+def test_under_a_loss_scale_steps_are_skipped_and_named_alike(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    module, plain = Line(broken=(2, 4)), Line(broken=(2, 4))
+    with caplog.at_level(logging.WARNING):
+        trainer = train(tmp_path, module, steps=6, plugins=scaled())
+    told = [record.getMessage() for record in caplog.records if "not finite" in record.getMessage()]
+    assert ["its clips: clip2" in told[0], "its clips: clip4" in told[1]] == [True, True]
+    assert len(told) == 2
+    train(tmp_path / "plain", plain, steps=6)
+    assert trainer.global_step == 6
+    assert module.course == plain.course  # moved by 1, not by the scale
+    last, without = (
+        torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True) for folder in (tmp_path, tmp_path / "plain")
+    )
+    assert last["state_dict"] == without["state_dict"]  # the average
+    assert last["MixedPrecision"]["scale"] == 65536 / 4  # halved at each
+
+    resumed = Line(broken=(2, 4))
+    again = train(tmp_path, resumed, steps=8, plugins=scaled(), ckpt_path=tmp_path / "checkpoints" / "last.ckpt")
+    assert again.precision_plugin.scaler.get_scale() == 65536 / 4
+
+
+def test_the_search_for_the_loss_scale_is_no_news_until_it_lasts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = Steep()
+    with caplog.at_level(logging.WARNING):
+        trainer = train(tmp_path, module, steps=7, plugins=scaled(), limit=6)
+    assert not [record for record in caplog.records if "not finite" in record.getMessage()]
+    assert trainer.precision_plugin.scaler.get_scale() == 2048
+    assert module.course[:6] == [0] * 6  # 65536, ..., 4096 were too much
+    assert module.course[6] == pytest.approx(1e35)
+    with pytest.raises(LipsyncError, match=r"step 3: .* its clips: clip3; 4 such steps in a row"):
+        train(tmp_path / "impatient", Steep(), steps=7, plugins=scaled(), limit=4)
 
 
 def test_an_error_leaves_the_last_whole_step(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The promise of experiments/base.yaml, kept from an empty folder: twenty minutes on two cores."""
+"""The promises of experiments/base.yaml and syncnet.yaml, kept from empty folders: twenty minutes each on two cores."""
 
 import json
 import sys
@@ -26,3 +26,18 @@ def test_base_learns_to_speak_and_to_paint(tmp_path: Path, monkeypatch: pytest.M
     assert metrics["psnr_painted"] - metrics["psnr_copy_reference"] >= 2
     assert metrics["psnr_gain_worst"] >= 0
     assert 0.4 <= metrics["grain_ratio"] <= 1.3
+
+
+@pytest.mark.slow
+def test_the_expert_hears_what_it_sees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(cli.RUN, "")
+    monkeypatch.delenv(cli.RUN)
+    monkeypatch.chdir(tmp_path)
+    command = ["lightning", "fit", "--config", str(BASE), "--config", str(BASE.with_name("syncnet.yaml"))]
+    monkeypatch.setattr(sys, "argv", command)
+    cli.fit_main()
+    metrics = json.loads((tmp_path / "runs" / "syncnet" / "metrics.json").read_text())
+    assert metrics["accuracy"] >= 0.95
+    assert metrics["accuracy_all"] >= 0.9
+    assert metrics["offset_recall"] >= 0.98
+    assert metrics["offset"] == 0

@@ -47,6 +47,8 @@ class Corpus(LightningDataModule):
         val_windows: fixed windows that validation looks at.
         pair_frames: N, frames of the clips that testing dubs.
         pair_clips: how many clips testing dubs at most.
+        pair_list: file that says who is dubbed with whose sound (`corpora.pair_list`); None matches them by the seed.
+        judged: side of the pictures that an evaluation judges, for which a clip that cannot be read is a result, too.
         crop_rule: how faces are cut out of the stored tracks (`corpora.crop`).
         run: so many training windows in a row come from one clip.
         reference: which other moment of the clip training shows: `any`, or one with a `dissimilar` mouth.
@@ -71,6 +73,8 @@ class Corpus(LightningDataModule):
         val_windows: int = 96,
         pair_frames: int = 50,
         pair_clips: int = 100,
+        pair_list: str | None = None,
+        judged: int | None = None,
         crop_rule: str = "square",
         run: int = 1,
         reference: str = "any",
@@ -79,10 +83,12 @@ class Corpus(LightningDataModule):
         max_bad: float = 0.05,
     ) -> None:
         super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # more processes than clips to test on
         self.root, self.size, self.frames, self.batch_size, self.seed = Path(root), size, frames, batch_size, seed
         self.workers, self.val_windows = workers, val_windows
         self.augment, self.jitter, self.degrade, self.disturb = augment, jitter, degrade, disturb
-        self.pair_frames, self.pair_clips, self.crop_rule, self.run = pair_frames, pair_clips, crop_rule, run
+        self.pair_frames, self.pair_clips, self.pair_list, self.judged = pair_frames, pair_clips, pair_list, judged
+        self.crop_rule, self.run = crop_rule, run
         self.reference, self.balanced, self.filters, self.max_bad = reference, balanced, filters or {}, max_bad
         if crop_rule not in RULES:
             raise LipsyncError(f"crop_rule: {crop_rule!r} is none of {', '.join(RULES)}")
@@ -105,7 +111,8 @@ class Corpus(LightningDataModule):
             for id, why in survey(self.manifest, self.train.rows, self.max_bad).items():
                 rank_zero_warn(f"clip {id} of {self.root} cannot be read and will be replaced: {why}")
         if stage in ("test", "predict"):
-            self.test = Pairs(self.manifest, "test", self.pair_frames, self.pair_clips, self.seed)
+            asked = self.pair_frames, self.pair_clips, self.seed, self.pair_list
+            self.test = Pairs(self.manifest, "test", *asked, tolerant=self.judged is not None)
 
     def train_dataloader(self) -> DataLoader:
         rank, world = self.trainer.global_rank, self.trainer.world_size
@@ -168,8 +175,12 @@ class Corpus(LightningDataModule):
             Of windows: frames (B, T, 3, S, S) and reference (B, 1, 3, S, S) in [-1, 1], frame_mels (B, T, 80, 16),
             mel (B, 1, 80, 16), opening (B, T), and (B,) clip, speaker, first_frame, index and replaced. Of pairs:
             frames (B, N, 3, S, S), reference, own_mels and driving_mels (B, N, 80, 16), own_sliding (B, N - T + 1, 80,
-            16), driving_sound (B, 640 N) int16, opening and opening_driving (B, N), speaker and index (B,).
+            16), driving_sliding alike, own_sound and driving_sound (B, 640 N) int16, opening and opening_driving (B,
+            N), speaker, index and pair (B,); with `judged` also judged (B, N, 3, J, J) and judged_reference; of a pair
+            that could not be read pair, index and failed alone.
         """
+        if "failed" in batch:
+            return batch
         batch = self._pairs(batch) if "driving_audio" in batch else self._windows(batch)
         # What is computed here has missed the Trainer's own conversion (`64-true`, `bf16-true`).
         return batch if self.trainer is None else self.trainer.precision_plugin.convert_input(batch)
@@ -194,20 +205,25 @@ class Corpus(LightningDataModule):
 
     def _pairs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         count = batch["frames"].shape[1]
-        kept = ("driving_sound", "opening", "opening_driving", "speaker", "index")
-        return {
-            "frames": self._squares(batch["frames"], batch["box"]) * 2 - 1,
-            "reference": self._squares(batch["reference"], batch["box"]) * 2 - 1,
-            "own_sliding": sliding_mels(batch["audio"], batch["first_frame"], count, self.frames),
-            "own_mels": window_mels(batch["audio"], batch["first_frame"], count)[0],
-            "driving_mels": window_mels(batch["driving_audio"], batch["driving_first_frame"], count)[0],
-        } | {name: batch[name] for name in kept}
+        kept = ("own_sound", "driving_sound", "opening", "opening_driving", "speaker", "index", "pair")
+        pair = {name: batch[name] for name in kept}
+        for name, prefix in (("own", ""), ("driving", "driving_")):
+            heard = batch[f"{prefix}audio"], batch[f"{prefix}first_frame"], count
+            pair[f"{name}_mels"] = window_mels(*heard)[0]
+            pair[f"{name}_sliding"] = sliding_mels(*heard, self.frames)
+        for name in ("frames", "reference"):
+            pair[name] = self._squares(batch[name], batch["box"]) * 2 - 1
+        if self.judged is not None:
+            pair["judged"] = self._squares(batch["frames"], batch["box"], self.judged) * 2 - 1
+            pair["judged_reference"] = self._squares(batch["reference"], batch["box"], self.judged) * 2 - 1
+        return pair
 
-    def _squares(self, pictures: Tensor, boxes: Tensor) -> Tensor:
-        """(B, N, 3, D, D) uint8 and one box (B, 4) for all N -> (B, N, 3, S, S) in [0, 1]."""
+    def _squares(self, pictures: Tensor, boxes: Tensor, size: int | None = None) -> Tensor:
+        """(B, N, 3, D, D) uint8 and one box (B, 4) for all N -> (B, N, 3, S, S) in [0, 1]; S is `size` or ours."""
+        size = size or self.size
         batch, count, _, height, width = pictures.shape
         if self.crop_rule == "tight":
             boxes = rule_boxes(self.crop_rule, boxes, height, width)
-        samples = max(OVERSAMPLE, math.ceil(height / self.size))
-        squares = crop(pictures.flatten(0, 1), boxes.repeat_interleave(count, dim=0), self.size, samples)
+        samples = max(OVERSAMPLE, math.ceil(height / size))
+        squares = crop(pictures.flatten(0, 1), boxes.repeat_interleave(count, dim=0), size, samples)
         return squares.unflatten(0, (batch, count)) / 255

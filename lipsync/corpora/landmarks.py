@@ -15,6 +15,10 @@ UPPER_LIP, LOWER_LIP = 13, 14  # middles of the inner outline
 TRACKED = (BRIDGE, NOSE_BASE, CHIN, UPPER_LIP, LOWER_LIP)
 EYES = (33, 263)  # outer corners, left and right in the picture
 FOREHEAD = 10
+MOUTH_CORNERS = (78, 308)  # of the inner outline, left and right in the picture
+OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
+INNER_LIPS = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
+LIPS = OUTER_LIPS + INNER_LIPS
 
 
 def mouth_opening(landmarks: Points) -> Points:
@@ -33,6 +37,11 @@ def opening(upper_lip: Points, lower_lip: Points, bridge: Points, nose_base: Poi
     """
     gap, nose = (((a - b) ** 2).sum(-1) ** 0.5 for a, b in ((upper_lip, lower_lip), (bridge, nose_base)))
     return gap / nose
+
+
+def mouth_aspect(landmarks: Points) -> Points:
+    """Gap between the inner lips over the width of the inner mouth, (T, 468, 2 or 3) -> (T,); 0 for a closed mouth."""
+    return opening(*(landmarks[..., point, :2] for point in (UPPER_LIP, LOWER_LIP, *MOUTH_CORNERS)))
 
 
 def head_pose(landmarks: Tensor) -> Tensor:

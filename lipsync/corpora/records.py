@@ -64,6 +64,7 @@ class Record:
         crop_rule: the rule that made `box`.
         sync_offset: frames by which the stored sound comes late; reading makes up for it.
         sync_confidence: how sure `lipsync sync` is of that; None where it was not asked.
+        sync_expert: whose word that is, by its weights.
         measurements: whatever preparation found out; the manifest has those of MEASUREMENTS in columns, NaN where
             unknown, and its records have none.
     """
@@ -82,6 +83,7 @@ class Record:
     crop_rule: str = "square"
     sync_offset: int = 0
     sync_confidence: float | None = None
+    sync_expert: str = ""
     measurements: dict[str, float] = dataclasses.field(default_factory=dict)
 
 
@@ -99,19 +101,20 @@ def claim(root: str | Path, marker: str, settings: dict[str, float]) -> None:
     Raises:
         LipsyncError: the folder holds a corpus of other settings, or something else.
     """
-    root = Path(root)
-    if (root / marker).is_file():
-        found = json.loads((root / marker).read_text(encoding="utf-8"))
-        other = [name for name in settings if found.get(name) != settings[name]]
-        if other:
-            changed = ", ".join(f"{name} {found.get(name)} there, {settings[name]} asked" for name in other)
-            raise LipsyncError(f"{root} holds a corpus of other settings ({changed}): name another folder")
-        return
-    if root.is_file() or (root.is_dir() and any(root.iterdir())):
-        raise LipsyncError(f"{root} is not empty and has no {marker}: name another folder for the corpus")
-    root.mkdir(parents=True, exist_ok=True)
-    with whole(root / marker) as beside:
-        beside.write_text(json.dumps(settings, indent=1), encoding="utf-8")
+    root, path = Path(root), Path(root, marker)
+    # Looked at first: whoever claims it at the same moment, or was killed over it, has only begun its marker.
+    taken = root.is_file() or (root.is_dir() and any(not name.startswith(marker) for name in os.listdir(root)))
+    if not path.is_file():
+        if taken:
+            raise LipsyncError(f"{root} is not empty and has no {marker}: name another folder for the corpus")
+        root.mkdir(parents=True, exist_ok=True)
+        with whole(path, contested=True) as beside:
+            beside.write_text(json.dumps(settings, indent=1), encoding="utf-8")
+    found = json.loads(path.read_text(encoding="utf-8"))
+    other = [name for name in settings if found.get(name) != settings[name]]
+    if other:
+        changed = ", ".join(f"{name} {found.get(name)} there, {settings[name]} asked" for name in other)
+        raise LipsyncError(f"{root} holds a corpus of other settings ({changed}): name another folder")
 
 
 def inside(root: str | Path, path: str) -> Path:

@@ -45,7 +45,7 @@ def survey(manifest: Manifest, rows: np.ndarray, most_bad: float) -> dict[str, s
         named = "; ".join(f"{id} ({why})" for id, why in list(bad.items())[:NAMED])
         raise LipsyncError(
             f"{len(bad)} of {len(chosen)} clips of {manifest.root} cannot be read, more than {most_bad:.0%}: {named}: "
-            "prepare them again, or raise data.max_bad"
+            "delete these files and prepare again, or raise data.max_bad"
         )
     return bad
 

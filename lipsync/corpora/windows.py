@@ -197,7 +197,7 @@ class Windows(Dataset):
         if self.reads >= BAD_AFTER and self.failures > self.most_bad * self.reads:
             raise LipsyncError(
                 f"{self.failures} of {self.reads} reads from {self.manifest.root} failed, last {record.id} ({why}): "
-                f"prepare these clips again or delete their json files and the manifest"
+                f"delete these files and prepare again, or delete their json files and the manifest"
             )
 
 

@@ -1,12 +1,13 @@
 """Does the mouth follow the sound: correlation of generated and true mouth opening."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import Metric
 
 from lipsync.corpora.landmarks import mouth_opening
-from lipsync.networks.face_mesh import FaceMesh
+from lipsync.errors import LipsyncError
+from lipsync.metrics.clip_metric import ClipMetric
+from lipsync.metrics.views import View, Viewer
 
 
 class MouthMeter(nn.Module):
@@ -14,15 +15,11 @@ class MouthMeter(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.mesh = FaceMesh.pretrained().requires_grad_(False).eval()
+        self.viewer = Viewer()
 
-    @torch.no_grad()
     def forward(self, pictures: Tensor) -> Tensor:
         """Measures (N, 3, S, S) crops in [-1, 1]; returns openings (N,) in units of `landmarks.mouth_opening`."""
-        with torch.autocast(pictures.device.type, enabled=False):
-            faces = F.interpolate(pictures.float(), (192, 192), mode="bilinear", align_corners=False)
-            landmarks, _ = self.mesh(faces * 0.5 + 0.5)
-        return mouth_opening(landmarks)
+        return mouth_opening(self.viewer(pictures).landmarks)
 
 
 def correlation(a: Tensor, b: Tensor) -> Tensor:
@@ -60,3 +57,23 @@ class OpeningCorrelation(Metric):
             "opening_correlation_pooled": correlation(measured.flatten(), true.flatten()),
             "opening_correlation_shuffled": matrix[~torch.eye(len(own), dtype=torch.bool, device=own.device)].mean(),
         }
+
+
+class OpeningAgreement(ClipMetric):
+    """Pearson's r of a clip's measured mouth opening and the one its sound asks for; 1 is best.
+
+    A generated mouth that never moves scores 0; a given opening that never moves, or is unknown but for a frame, asks
+    for nothing and leaves the clip out.
+    """
+
+    names = ("opening_r",)
+
+    def score(self, view: View, opening: Tensor) -> dict[str, Tensor]:
+        """Compares a clip's N frames with `opening` (N,), in any unit, NaN where unknown."""
+        if opening.shape != (len(view.landmarks),):
+            raise LipsyncError(f"{len(view.landmarks)} frames cannot be compared with openings {tuple(opening.shape)}")
+        known = opening.isfinite()
+        measured, given = mouth_opening(view.landmarks)[known].double(), opening[known].double()
+        if len(given) < 2 or given.min() == given.max():
+            return {"opening_r": given.new_tensor(torch.nan)}
+        return {"opening_r": correlation(measured, given)}

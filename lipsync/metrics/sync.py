@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lipsync.errors import LipsyncError
+from lipsync.metrics.clip_metric import ClipMetric
 from lipsync.metrics.mfcc import mfcc
 from lipsync.networks.syncnet_v2 import COLUMNS, FRAMES, SyncNetV2
 
@@ -56,16 +57,23 @@ def score(face: Tensor, audio: Tensor, vshift: int = 15) -> SyncScore:
     return SyncScore(vshift - best, float(mean[best]), float(median - mean[best]), confidence, distances)
 
 
-@torch.no_grad()
 def evaluate(syncnet: SyncNetV2, frames: Tensor, samples: Tensor, vshift: int = 15, batch: int = 16) -> SyncScore:
-    """Scores a clip of face crops with its sound, a few windows in memory at a time.
+    """Scores a clip of face crops with its sound; arguments and errors as `embed`, `vshift` as `score`."""
+    return score(*embed(syncnet, frames, samples, batch), vshift)
+
+
+@torch.no_grad()
+def embed(syncnet: SyncNetV2, frames: Tensor, samples: Tensor, batch: int = 16) -> tuple[Tensor, Tensor]:
+    """Embeds every window of a clip of face crops with its sound, a few in memory at a time.
 
     Args:
         syncnet: The judge, in eval mode.
         frames: (F, 3, S, S) RGB in [-1, 1] at 25 fps, on the judge's device.
         samples: (n,) int16 at 16 kHz; its first sample meets the first frame.
-        vshift: Largest shift in frames, either way.
         batch: Windows computed at a time.
+
+    Returns:
+        Of faces and sounds, (W, 1024) each.
 
     Raises:
         LipsyncError: Frames or sound shorter than six frames.
@@ -85,4 +93,49 @@ def evaluate(syncnet: SyncNetV2, frames: Tensor, samples: Tensor, vshift: int = 
         for face, sound in zip(faces.split(batch), sounds.split(batch), strict=True)
     ]
     face, audio = (torch.cat(parts) for parts in zip(*embedded, strict=True))
-    return score(face, audio, vshift)
+    return face, audio
+
+
+class SyncAgreement(ClipMetric):
+    """LSE-D and LSE-C of the embeddings of any SyncNet, without sounds from beyond the clip's ends.
+
+    Mean Euclidean distances at every shift of the sound within 15 frames that leaves half of the windows a sound.
+    `lse_d` is the least, low is good; `lse_c` their median minus the least, high is good; `offset` the frames, either
+    way, by which the best shift is away; `lse_d_0` and `lse_c_0` are distance and confidence as heard, unshifted.
+    """
+
+    names = ("lse_d", "lse_c", "offset", "lse_d_0", "lse_c_0")
+
+    def score(self, face: Tensor, audio: Tensor) -> dict[str, Tensor]:
+        """Compares embeddings (W, E) of a clip's consecutive windows.
+
+        Raises:
+            LipsyncError: No windows, unequal shapes, or values that are not finite.
+        """
+        if face.shape != audio.shape or not len(face):
+            raise LipsyncError(f"windows {tuple(face.shape)} of faces, {tuple(audio.shape)} of sound: as many of both")
+        if not (face.isfinite().all() and audio.isfinite().all()):
+            raise LipsyncError("embeddings that are not finite: the judge's weights or the clip are broken")
+        distances = shifted_distances(face.double(), audio.double())
+        middle, median = len(distances) // 2, distances.median()
+        best = distances.argmin()
+        return {
+            "lse_d": distances[best],
+            "lse_c": median - distances[best],
+            "offset": (best - middle).abs(),
+            "lse_d_0": distances[middle],
+            "lse_c_0": median - distances[middle],
+        }
+
+
+def shifted_distances(face: Tensor, audio: Tensor, vshift: int = 15) -> Tensor:
+    """Mean distances of windows (W, E) at every shift of the sound that leaves half of them: (2 min(vshift, W/2) + 1,).
+
+    The middle one is that of the sound as it is; in those after it, faces meet sounds that are heard later.
+    """
+    most, means = min(vshift, len(face) // 2), []
+    for shift in range(-most, most + 1):
+        faces, sounds = face[max(-shift, 0) :], audio[max(shift, 0) :]
+        both = len(face) - abs(shift)
+        means.append((faces[:both] - sounds[:both]).norm(dim=1).mean())
+    return torch.stack(means)

@@ -51,5 +51,6 @@ class TemporalDiscriminator(nn.Module):
                 layer.parametrizations.weight.eval()
 
     def forward(self, windows: Tensor) -> Tensor:
-        """Returns a logit for every patch, above 0 for real: windows (W, T, 3, H, S) -> (W, 1, h, s)."""
-        return self.patches(windows.flatten(1, 2))
+        """Returns float32 logits of every patch, above 0 for real: windows (W, T, 3, H, S) -> (W, 1, h, s)."""
+        logits = self.patches(windows.flatten(1, 2))
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -95,7 +95,7 @@ def costs(corpus: str, filters: Filters | None = None) -> Costs:
     manifest = load_manifest(corpus, chosen)
     seconds = manifest.column("seconds")
     found = Costs(len(manifest), float(seconds.sum()) / 3600, chosen, removals(manifest.judged(), seconds))
-    with whole(Path(corpus, PICTURE)) as beside:
+    with whole(Path(corpus, PICTURE), contested=True) as beside:
         beside.write_text(found.svg(), encoding="utf-8")
     Console().print(found.table())
     return found

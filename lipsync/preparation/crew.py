@@ -22,14 +22,15 @@ AHEAD = 4  # items a process that wait in its queue
 Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
-def alone(root: Path, name: str) -> FileLock:
-    """A lock on a source's name: while it is held (`with`), others wait, on other machines, too.
+def alone(root: Path, source: str | None = None) -> FileLock:
+    """A lock on a source, by its id, or on the manifest: while it is held (`with`), others wait.
 
-    It is the kernel's and ends with the process, however that ends. Some thousand files serve all names, so that two
-    names may have to wait for each other.
+    It holds on other machines, too; it is the kernel's and ends with the process, however that ends. Some thousand
+    files serve all sources, so that two may have to wait for each other. Who needs both takes the manifest's first.
     """
     (root / LOCKS).mkdir(exist_ok=True)
-    return FileLock(root / LOCKS / hashlib.sha256(name.encode()).hexdigest()[:3])
+    name = "manifest" if source is None else hashlib.sha256(source.encode()).hexdigest()[:3]
+    return FileLock(root / LOCKS / name)
 
 
 def cores() -> int:

@@ -24,6 +24,7 @@ from lipsync.sound import SAMPLE_RATE, decode_to_wav, map_wav, write_wav
 from lipsync.video import on_grid, probe, read_frames
 
 LINK = "raw"  # in the corpus: a link to the folder whose clips are used where they lie
+IN_PLACE = "in place"  # what the report says of them
 MISSED = 5  # frames at a clip's ends in which the face need not have been seen
 WANDERS = 0.12  # of its side: how far the face may be from a box that stands still
 LOOKED_AT = 5  # every so many frames of a clip in place are measured for luma and sharpness
@@ -79,7 +80,7 @@ def ingest(source: Source, root: Path, settings: Settings, finder: Finder) -> Ro
             record, objection = _in_place(source, root, settings, finder, samples, sound_start)
             if record is not None:
                 write_record(root, record)
-                return Row(source.name, 1, record.frames / FPS, "in place")
+                return Row(source.name, 1, record.frames / FPS, IN_PLACE)
         row = _cut_out(source, root, settings, finder, samples, sound_start)
         note = "; ".join(part for part in (f"encoded anew: {objection}" if objection else "", row.note) if part)
         return dataclasses.replace(row, note=note)
@@ -130,6 +131,7 @@ def _in_place(
         frames=count,
         size=settings.size,
         box=box.tolist(),
+        start=witness.times[0],
         crop_rule=settings.crop_rule,
         opening=opening,
         measurements=measurements | {"luma": luma, "sharpness": sharpness},

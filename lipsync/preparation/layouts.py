@@ -123,7 +123,10 @@ def _files(path: Path, ending: str) -> list[Path]:
 
 
 def _children(path: Path) -> Iterable[Path]:
-    return path.iterdir() if path.is_dir() else ()
+    try:
+        return list(path.iterdir()) if path.is_dir() else ()
+    except PermissionError as error:  # who is missing would change the others' splits
+        raise LipsyncError(f"{path} cannot be listed ({error.strerror}): a corpus is taken in as a whole") from None
 
 
 LAYOUTS = {

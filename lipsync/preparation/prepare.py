@@ -2,8 +2,8 @@
 
 import contextlib
 import dataclasses
-import errno
 import json
+import os
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ import av
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from lipsync.checkpoints import load_expert
 from lipsync.corpora.records import SETTINGS, build_manifest, claim, load_manifest, read_record, write_record
 from lipsync.device import choose_device
 from lipsync.errors import LipsyncError
@@ -19,21 +20,16 @@ from lipsync.files import whole
 from lipsync.preparation.costs import costs
 from lipsync.preparation.crew import alone, cores, work
 from lipsync.preparation.faces import FaceFinder
-from lipsync.preparation.ingest import LINK, Settings, ingest
+from lipsync.preparation.ingest import IN_PLACE, LINK, Settings, ingest
 from lipsync.preparation.layouts import LAYOUTS, find_clips
 from lipsync.preparation.report import Report, Row
+from lipsync.preparation.room import FULL, DiskFullError, check_room, while_there_is_room
 from lipsync.preparation.sources import Source, find_sources, split_sources
 from lipsync.preparation.sync import sync
 from lipsync.preparation.tracks import Finder
 
 FINISHED = "source.finished"  # declares a source done; not .json, for those are the records
-MANIFEST_LOCK = ""  # no source has this name
 SIZE = 160  # of clips that are cut out of a folder of videos
-FULL = (errno.ENOSPC, errno.EDQUOT)
-
-
-class DiskFullError(LipsyncError):
-    """No room for a clip."""
 
 
 def prepare(
@@ -85,7 +81,7 @@ def prepare(
     root = Path(out)
     if Path(videos).resolve().is_relative_to(root.resolve()):
         raise LipsyncError(f"{out}: holds the videos themselves; name another folder for the corpus")
-    raw, others = None, []
+    raw, others = None, {}
     if layout:
         raw, sources = find_clips(layout, videos)
     else:
@@ -93,13 +89,17 @@ def prepare(
     place = choose_device(device)
     rule = LAYOUTS[layout].crop_rule if layout else "square"
     settings = Settings(size, rule, min_seconds, max_seconds, min_face, look_every if layout else 1, layout)
-    claim(root, SETTINGS, settings._asdict())
-    if raw is not None:
-        _link(root / LINK, raw)
+    if expert is not None:
+        load_expert(expert)  # says now what is wrong with it
+    with while_there_is_room(root):
+        claim(root, SETTINGS, settings._asdict())
+        if raw is not None:
+            _link(root / LINK, raw)
 
     console, full = Console(), None
     columns = (TextColumn("videos"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("left"))
-    takes, equips = partial(_take, root=root, settings=settings), partial(_equip, place)
+    takes = partial(_take, root=root, settings=settings, sources=len(sources))
+    equips = partial(_equip, place)
     taken = work(takes, sources[own], processes or cores(), equips)
     with Progress(*columns, console=console) as progress, contextlib.closing(taken):
         try:
@@ -107,18 +107,19 @@ def prepare(
                 pass
         except DiskFullError as error:
             full = error
-    # One process at a time: the last one sees what all have finished.
-    with alone(root, MANIFEST_LOCK):
-        report = _conclude(root, sources, others, None if layout else val_fraction)
-    report.print(console)
-    if report.kept:
-        costs(out)
-    if full is not None:
-        raise LipsyncError(f"{full}; {report.kept} clips are finished and usable: free some space and run this again")
-    if not report.kept and own == slice(0, None, 1):
-        raise LipsyncError(f"{videos}: no face track was kept; {root / 'report.txt'} says why, file by file")
-    if expert is not None and report.kept:
-        sync(out, expert, device=device)
+    with while_there_is_room(root):
+        # One process at a time: the last one sees what all have finished.
+        with alone(root):
+            report = _conclude(root, sources, others, None if layout else val_fraction)
+        report.print(console)
+        if report.kept:
+            costs(out)
+        if full is not None:
+            raise full
+        if not report.kept and own == slice(0, None, 1):
+            raise LipsyncError(f"{videos}: no face track was kept; {root / 'report.txt'} says why, file by file")
+        if expert is not None and report.kept:
+            sync(out, expert, device=device)
     print(root)
     return report
 
@@ -146,24 +147,23 @@ def _equip(device: object) -> None:
     _finder[:] = [FaceFinder(device)]
 
 
-def _take(source: Source, root: Path, settings: Settings) -> None:
-    """Prepares one source from the start, unless it is finished; whatever is wrong with it ends in its row."""
-    with alone(root, source.id):
+def _take(source: Source, root: Path, settings: Settings, sources: int) -> None:
+    """Prepares one of so many sources from the start, unless it is finished; what is wrong with it ends in its row."""
+    with while_there_is_room(root), alone(root, source.id):
         if finished(source, root) is not None:
             return
         folder = root / source.id
         _clear(folder)
+        check_room(root, sources)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             facts = _facts(source)
             row = _fate(source, root, settings)
             with whole(folder / FINISHED) as beside:
                 beside.write_text(json.dumps(facts | {"row": dataclasses.asdict(row)}), encoding="utf-8")
-        except OSError as error:  # PyAV's errors are some, too
-            if error.errno not in FULL:
-                raise
+        except OSError:
             _clear(folder)
-            raise DiskFullError(f"{root}: the disk is full") from error
+            raise
 
 
 def _fate(source: Source, root: Path, settings: Settings) -> Row:
@@ -176,26 +176,32 @@ def _fate(source: Source, root: Path, settings: Settings) -> Row:
         return Row(source.name, note=str(error).removeprefix(f"{source.path}: "))
 
 
-def _facts(source: Source) -> dict[str, str | int | None]:
+def _facts(source: Source) -> dict[str, str | int]:
     """What a finished source depends on."""
-    found: dict[str, str | int | None] = {"source": source.name}
+    found: dict[str, str | int] = {"source": source.name}
     for name, path in (("", source.path), ("sound_", source.sound)):
         with contextlib.suppress(OSError):
             if path is not None:
                 stat = path.stat()
                 found |= {f"{name}bytes": stat.st_size, f"{name}modified": stat.st_mtime_ns}
+                if not os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids):
+                    found[f"{name}locked"] = True  # until somebody unlocks it
     return found
 
 
 def finished(source: Source, root: Path) -> Row | None:
-    """The row of a source that an earlier run finished, unless a file of it has changed since."""
+    """The row of a source that an earlier run finished, unless it has changed since, or a file of a clip is gone."""
     path = root / source.id / FINISHED
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    row = state.pop("row")
-    return Row(**row) if state == _facts(source) else None
+    row = Row(**state.pop("row"))
+    there = set(os.listdir(path.parent))
+    clips = [name.removesuffix(".json") for name in there if name.endswith(".json")]  # fewer, where one was left out
+    endings = (".wav",) if row.note == IN_PLACE else (".wav", ".mp4")
+    complete = all(clip + ending in there for clip in clips for ending in endings)
+    return row if complete and state == _facts(source) else None
 
 
 def _clear(folder: Path) -> None:
@@ -207,11 +213,11 @@ def _clear(folder: Path) -> None:
                 path.unlink()
 
 
-def _conclude(root: Path, sources: list[Source], others: list[str], val_fraction: float | None) -> Report:
+def _conclude(root: Path, sources: list[Source], others: dict[str, str], val_fraction: float | None) -> Report:
     """Gives clips their splits where nobody else did, and writes manifest and report of all that is finished."""
     rows = [finished(source, root) or Row(source.name, note="not prepared yet") for source in sources]
     used = [source for source, row in zip(sources, rows, strict=True) if row.kept]
-    report = Report(str(root), rows + [Row(name, note="not a video") for name in others])
+    report = Report(str(root), rows + [Row(name, note=note) for name, note in others.items()])
     if used:
         if val_fraction is not None:
             _assign_splits(used, root, val_fraction)
@@ -228,12 +234,13 @@ def _assign_splits(sources: list[Source], root: Path, val_fraction: float) -> No
     """
     splits = split_sources([source.name for source in sources], val_fraction)
     for source in sources:
-        paths = (root / source.id).glob("*.json")
-        records = sorted((read_record(root, path) for path in paths), key=lambda record: record.start)
-        for place, record in enumerate(records, start=-len(records)):
-            split = splits[source.name]
-            if len(sources) == 1:
-                ends = {-1: "test", -2: "val"} if len(records) > 2 else {-1: "val"} if len(records) > 1 else {}
-                split = ends.get(place, "train")
-            if record.split != split:
-                write_record(root, dataclasses.replace(record, split=split))
+        with alone(root, source.id):  # somebody may be writing down their sync
+            paths = (root / source.id).glob("*.json")
+            records = sorted((read_record(root, path) for path in paths), key=lambda record: record.start)
+            for place, record in enumerate(records, start=-len(records)):
+                split = splits[source.name]
+                if len(sources) == 1:
+                    ends = {-1: "test", -2: "val"} if len(records) > 2 else {-1: "val"} if len(records) > 1 else {}
+                    split = ends.get(place, "train")
+                if record.split != split:
+                    write_record(root, dataclasses.replace(record, split=split))

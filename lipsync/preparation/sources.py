@@ -33,31 +33,36 @@ class Source(NamedTuple):
     sound: Path | None = None
 
 
-def find_sources(videos: str | Path, out: str | Path) -> tuple[list[Source], list[str]]:
+def find_sources(videos: str | Path, out: str | Path) -> tuple[list[Source], dict[str, str]]:
     """Look for videos in a folder and all folders below it, except in the corpus `out`.
 
     Returns:
-        The videos, and the names of all other files; both sorted.
+        The videos, and what else there is by its name: files of other kinds, and folders that may not be read, each
+        with what is wrong with it; both sorted.
 
     Raises:
         LipsyncError: no such folder, or no video in it.
     """
     if not Path(videos).is_dir():
         raise LipsyncError(f"{videos}: no such folder; name the folder that holds the videos")
-    found, others, corpus = [], [], Path(out).resolve()
-    for folder, folders, files in os.walk(videos):
+    found, others, corpus = [], {}, Path(out).resolve()
+
+    def closed(error: OSError) -> None:
+        others[_name(Path(error.filename), videos)] = f"cannot be listed: {error.strerror}"
+
+    for folder, folders, files in os.walk(videos, onerror=closed):
         folders[:] = [name for name in folders if Path(folder, name).resolve() != corpus]
         for path in (Path(folder, file) for file in files):
             if path.suffix.lower() in VIDEO_ENDINGS:
                 found.append(Source(path, _name(path, videos), identifier(_name(path, videos))))
             else:
-                others.append(_name(path, videos))
+                others[_name(path, videos)] = "not a video"
     if not found:
         raise LipsyncError(f"{videos}: no videos in this folder ({' '.join(sorted(VIDEO_ENDINGS))})")
     uses = Counter(source.id for source in found)
     # Two files that would get one id are told apart by a hash of their names.
     unique = [s if uses[s.id] == 1 else s._replace(id=f"{s.id}-{digest(s.name)[:8]}") for s in found]
-    return sorted(unique, key=lambda source: source.name), sorted(others)
+    return sorted(unique, key=lambda source: source.name), dict(sorted(others.items()))
 
 
 def _name(path: Path, videos: str | Path) -> str:

@@ -1,10 +1,14 @@
 """`lipsync sync`: by how many frames each clip's sound comes early or late, in the eyes of an expert."""
 
 import dataclasses
+import hashlib
 from collections import Counter
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+from filelock import Timeout
 from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
@@ -13,20 +17,38 @@ from lipsync import checkpoints
 from lipsync.corpora.clips import UNREADABLE, read_pictures, read_sound
 from lipsync.corpora.crop import crop, rule_boxes
 from lipsync.corpora.mel import context, sliding_mels
-from lipsync.corpora.records import build_manifest, inside, load_manifest, read_record, write_record
+from lipsync.corpora.records import Record, build_manifest, inside, load_manifest, read_record, write_record
 from lipsync.device import choose_device
 from lipsync.errors import LipsyncError
 from lipsync.expert import SyncExpert
 from lipsync.metrics.expert import SHIFTS, best_shift, shifted_scores
+from lipsync.preparation.crew import alone, cores, work
 
 BATCH = 64  # windows embedded at once
 OVERSAMPLE = 2
+A_PROCESS = 32  # clips for which a process is worth its start
+LATENESS = "lateness"  # among a record's measurements: the offset, believed or not
+
+
+class Found(NamedTuple):
+    """What came of a clip.
+
+    Attributes:
+        offset: Frames by which its sound comes late; None where it cannot be read, or is too short.
+        confidence: 0 where it cannot be read.
+        busy: Somebody else is at it.
+    """
+
+    offset: int | None
+    confidence: float = 0.0
+    busy: bool = False
 
 
 def sync(corpus: str, expert: str, min_confidence: float = 0.05, device: str = "auto") -> dict[str, int]:
     """Measures every clip's offset and confidence and writes them into its record; reading then corrects the shift.
 
-    Nothing is encoded again, and measuring once more starts from the sound as it is stored.
+    Nothing is encoded again, and nothing that this expert has measured is measured again, also where several run at
+    once. Another expert starts from the sound as it is stored.
 
     Args:
         corpus: Folder of the corpus.
@@ -38,36 +60,83 @@ def sync(corpus: str, expert: str, min_confidence: float = 0.05, device: str = "
         Offset of every clip that was measured, in frames by which its sound comes late, by the clip's id.
     """
     root, place = Path(corpus), choose_device(device)
-    judge = checkpoints.load_expert(expert).to(place)
-    manifest = load_manifest(root)
-    offsets, doubtful, unreadable = {}, [], []
+    checkpoints.load_expert(expert)  # says here, not in a process of its own, what is wrong with it
+    waiting = load_manifest(root).column("id").tolist()
+    found: dict[str, Found] = {}
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        for row in progress.track(range(len(manifest)), description="Listening and looking"):
-            record = read_record(root, inside(root, f"{manifest[row].id}.json"))
-            stored = dataclasses.replace(record, sync_offset=0)
-            try:
-                pictures = read_pictures(root, stored, range(record.frames))
-                sound = read_sound(root, stored, *context(0, record.frames))
-            except UNREADABLE:
-                pictures = None
-            if pictures is None or record.frames < judge.syncnet.frames:
-                unreadable.append(record.id)
-                offset, confidence = 0, 0.0
-            else:
-                offset, confidence = measure(judge, pictures, sound, torch.tensor(record.box), place)
-                offsets[record.id] = offset
-                if confidence < min_confidence:
-                    doubtful.append(record.id)
-            believed = offset if confidence >= min_confidence else 0
-            write_record(root, dataclasses.replace(record, sync_offset=believed, sync_confidence=confidence))
-    build_manifest(root)
+        task = progress.add_task("Listening and looking", total=len(waiting))
+        for wait in (False, True):  # what others are at comes last
+            listens = partial(_listen, root=root, min_confidence=min_confidence, wait=wait)
+            processes = min(cores(), -(-len(waiting) // A_PROCESS))
+            for id, heard in work(listens, waiting, processes, partial(_equip, expert, place)):
+                found[id] = heard
+                progress.advance(task, 0 if heard.busy else 1)
+            waiting = [id for id, heard in found.items() if heard.busy]
+            if not waiting:
+                break
+    with alone(root):
+        build_manifest(root)
+    offsets = {id: heard.offset for id, heard in sorted(found.items()) if heard.offset is not None}
     if not offsets:
-        raise LipsyncError(f"{corpus}: none of its {len(manifest)} clips could be read")
-    counts = Counter(offsets[name] for name in offsets.keys() - set(doubtful))
-    told = ", ".join(f"{count} at {offset:+d}" for offset, count in sorted(counts.items())) or "none"
-    doubts = f"{len(doubtful)} doubtful, {len(unreadable)} unreadable"
+        raise LipsyncError(f"{corpus}: none of its {len(found)} clips could be read")
+    believed = Counter(offset for id, offset in offsets.items() if found[id].confidence >= min_confidence)
+    told = ", ".join(f"{count} at {offset:+d}" for offset, count in sorted(believed.items())) or "none"
+    doubts = f"{len(offsets) - believed.total()} doubtful, {len(found) - len(offsets)} unreadable"
     print(f"{corpus}: clips by frames their sound was late: {told}; {doubts}")
     return offsets
+
+
+_judge: list[tuple[SyncExpert, str, torch.device]] = []  # this process's own, its fingerprint, and where it is
+
+
+def _equip(expert: str, device: torch.device) -> None:
+    judge = checkpoints.load_expert(expert)
+    _judge[:] = [(judge.to(device), fingerprint(judge), device)]
+
+
+def fingerprint(judge: SyncExpert) -> str:
+    """A name for an expert by its weights, whatever file they came in."""
+    weights = hashlib.sha256()
+    for tensor in judge.syncnet.state_dict().values():
+        weights.update(tensor.cpu().contiguous().numpy().tobytes())
+    return weights.hexdigest()[:16]
+
+
+def _listen(id: str, root: Path, min_confidence: float, wait: bool) -> Found:
+    """Writes into a clip's record what this process's expert makes of it, unless it stands there."""
+    judge, name, device = _judge[0]
+    try:
+        with alone(root, id.rpartition("/")[0]).acquire(blocking=wait):
+            record = read_record(root, inside(root, f"{id}.json"))
+            if record.sync_expert == name:
+                found = Found(record.measurements[LATENESS], record.sync_confidence)
+            else:
+                found = _hear(root, record, judge, device)
+            measured = {} if found.offset is None else {LATENESS: found.offset}
+            said = dataclasses.replace(
+                record,
+                sync_offset=measured.get(LATENESS, 0) if found.confidence >= min_confidence else 0,
+                sync_confidence=found.confidence,
+                sync_expert=name if measured else "",
+                measurements=record.measurements | measured,
+            )
+            if said != record:
+                write_record(root, said)
+            return found
+    except Timeout:
+        return Found(None, busy=True)
+
+
+def _hear(root: Path, record: Record, judge: SyncExpert, device: torch.device) -> Found:
+    stored = dataclasses.replace(record, sync_offset=0)
+    if record.frames < judge.syncnet.frames:
+        return Found(None)
+    try:
+        pictures = read_pictures(root, stored, range(record.frames))
+        sound = read_sound(root, stored, *context(0, record.frames))
+    except UNREADABLE:
+        return Found(None)
+    return Found(*measure(judge, pictures, sound, torch.tensor(record.box), device))
 
 
 @torch.no_grad()

@@ -174,13 +174,17 @@ def test_a_pair_on_the_device(corpus: Path, sound: Callable, clips: tuple) -> No
         "own_mels": (3, 12, 80, 16),
         "driving_mels": (3, 12, 80, 16),
         "own_sliding": (3, 8, 80, 16),
+        "driving_sliding": (3, 8, 80, 16),
+        "own_sound": (3, 7680),
         "driving_sound": (3, 7680),
         "opening": (3, 12),
         "opening_driving": (3, 12),
         "speaker": (3,),
         "index": (3,),
+        "pair": (3,),
     }
     assert batch["index"].tolist() == [3, 4, 5]
+    assert batch["pair"].tolist() == [0, 1, 2]
     assert -1 <= batch["frames"].amin() < -0.5 < batch["frames"].amax() <= 1
     for b, target in enumerate(batch["index"].tolist()):
         driving = round(batch["opening_driving"][b, 0].item())  # the whole part of an opening is its clip

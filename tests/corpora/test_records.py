@@ -150,6 +150,14 @@ def test_a_file_is_no_folder_to_claim(tmp_path: Path) -> None:
         claim(tmp_path / "file", "a.settings", {"size": 96})
 
 
+def test_a_claim_that_was_killed_or_is_made_at_the_same_moment_is_no_corpus_yet(tmp_path: Path) -> None:
+    (tmp_path / "a.settings.0f3a.part").write_text("{")
+    claim(tmp_path, "a.settings", {"size": 96})
+    claim(tmp_path, "a.settings", {"size": 96})
+    with pytest.raises(LipsyncError, match="96 there, 64 asked"):
+        claim(tmp_path, "a.settings", {"size": 64})
+
+
 def test_a_manifest_of_another_version_is_built_anew(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_record(tmp_path, dataclasses.replace(RECORD, id=name))

@@ -15,7 +15,10 @@ def steps(start: int, batch: int, world: int, accumulate: int, count: int) -> li
 
 
 @given(
-    world=st.sampled_from([1, 2, 4]), batch=st.integers(1, 5), accumulate=st.integers(1, 3), step=st.integers(0, 1000)
+    world=st.sampled_from([1, 2, 8, 64]),
+    batch=st.integers(1, 5),
+    accumulate=st.integers(1, 3),
+    step=st.integers(0, 1000),
 )
 def test_step_k_consumes_its_share_of_the_stream(world: int, batch: int, accumulate: int, step: int) -> None:
     size = batch * world * accumulate

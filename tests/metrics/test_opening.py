@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from lipsync.metrics.opening import MouthMeter, OpeningCorrelation, correlation
+from lipsync.errors import LipsyncError
+from lipsync.metrics.opening import MouthMeter, OpeningAgreement, OpeningCorrelation, correlation
+from lipsync.metrics.views import View
 
 
 def test_correlation_is_pearsons() -> None:
@@ -55,3 +57,37 @@ def test_the_meter_reads_a_face_of_any_size(shared) -> None:
     np.testing.assert_allclose(meter(pictures), gap / nose, atol=2e-3)
     half = torch.nn.functional.avg_pool2d(pictures, 2)
     np.testing.assert_allclose(meter(half), gap / nose, atol=0.06)
+
+
+def opened(face: View, gaps: list[float]) -> View:
+    """The face with its lower lip so far down, a frame each, in lengths of its nose."""
+    landmarks = face.landmarks[:1].repeat(len(gaps), 1, 1)
+    landmarks[:, 14, 1] += 0.2 * torch.tensor(gaps)
+    return face._replace(landmarks=landmarks)
+
+
+def test_agreement_is_pearsons_r(face: View) -> None:
+    measured, given = np.random.default_rng(0).random((2, 12))
+    found = OpeningAgreement().score(opened(face, measured.tolist()), torch.tensor(given))
+    assert found["opening_r"] == pytest.approx(np.corrcoef(measured, given)[0, 1], abs=1e-5)
+    assert OpeningAgreement().score(opened(face, [0.1, 0.3]), torch.tensor([5.0, 9.0]))["opening_r"] == pytest.approx(1)
+    assert OpeningAgreement().score(opened(face, [0.3, 0.1]), torch.tensor([5.0, 9.0]))["opening_r"] == pytest.approx(
+        -1
+    )
+
+
+def test_unknown_openings_are_not_asked_for(face: View) -> None:
+    metric = OpeningAgreement()
+    metric.update(0, opened(face, [0.1, 0.9, 0.2]), torch.tensor([1.0, torch.nan, 2.0]))
+    metric.update(1, opened(face, [0.1, 0.9]), torch.tensor([1.0, torch.nan]))
+    metric.update(2, opened(face, [0.1, 0.9]), torch.tensor([1.0, 1.0]))
+    assert metric.by_clip() == {0: {"opening_r": pytest.approx(1)}, 1: {}, 2: {}}
+    assert metric.compute()["opening_r"] == pytest.approx(1)
+    with pytest.raises(LipsyncError, match="2 frames"):
+        metric.update(3, opened(face, [0.1, 0.9]), torch.zeros(3))
+
+
+def test_copied_mouths_do_not_follow(views: list[View], copies: list[View], heads: list) -> None:
+    for view, copied, (_, opening) in zip(views, copies, heads, strict=True):
+        assert OpeningAgreement().score(view, opening)["opening_r"] > 0.85
+        assert OpeningAgreement().score(copied, opening)["opening_r"] < 0.5

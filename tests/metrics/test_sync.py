@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lipsync.errors import LipsyncError
-from lipsync.metrics.sync import evaluate, score
+from lipsync.metrics.sync import SyncAgreement, evaluate, score
 from lipsync.networks.syncnet_v2 import SyncNetV2
 
 
@@ -65,3 +65,50 @@ def test_distance_is_the_originals_formula():
 def test_too_short_a_clip_is_refused():
     with pytest.raises(LipsyncError, match="too short"):
         evaluate(SyncNetV2(), torch.zeros(5, 3, 8, 8), torch.zeros(16000, dtype=torch.int16))
+
+
+@pytest.mark.parametrize("windows", [1, 2, 7, 21, 45])
+def test_agreement_equals_a_loop(windows):
+    rng = np.random.default_rng(windows)
+    face, audio = rng.normal(size=(2, windows, 6))
+    means = {}
+    for shift in range(-15, 16):
+        pairs = [(i, i + shift) for i in range(windows) if 0 <= i + shift < windows]
+        if 2 * len(pairs) >= windows:
+            means[shift] = np.mean([np.sqrt(((face[i] - audio[j]) ** 2).sum()) for i, j in pairs])
+    best, median = min(means, key=means.get), np.median(list(means.values()))
+    found = SyncAgreement().score(torch.tensor(face), torch.tensor(audio))
+    expected = {
+        "lse_d": means[best],
+        "lse_c": median - means[best],
+        "offset": abs(best),
+        "lse_d_0": means[0],
+        "lse_c_0": median - means[0],
+    }
+    assert {name: float(value) for name, value in found.items()} == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("late", [-10, -1, 0, 5, 15])
+def test_agreement_finds_a_shift_whichever_way(late):
+    features = torch.eye(80)
+    found = SyncAgreement().score(features[20:60], features[20 - late : 60 - late])
+    assert found["offset"] == abs(late)
+    assert found["lse_d"] == 0  # no zeros from beyond the ends
+    assert found["lse_c"] == pytest.approx(2**0.5)
+    assert found["lse_d_0"] == pytest.approx(0 if late == 0 else 2**0.5)
+    assert found["lse_c_0"] == pytest.approx(2**0.5 if late == 0 else 0, abs=1e-12)
+
+
+def test_a_judge_that_hears_nothing_is_not_confident():
+    found = SyncAgreement().score(torch.ones(30, 4), torch.zeros(30, 4))
+    assert found["lse_d"] == found["lse_d_0"] == 2
+    assert found["lse_c"] == found["lse_c_0"] == 0
+
+
+def test_agreement_of_unequal_or_broken_embeddings_is_refused():
+    metric = SyncAgreement()
+    for face, audio in ((torch.ones(3, 2), torch.ones(4, 2)), (torch.ones(0, 2), torch.ones(0, 2))):
+        with pytest.raises(LipsyncError, match="windows"):
+            metric.score(face, audio)
+    with pytest.raises(LipsyncError, match="finite"):
+        metric.score(torch.ones(3, 2), torch.tensor([[1.0, torch.nan]]).expand(3, 2))

@@ -31,6 +31,14 @@ def test_the_largest_singular_value_comes_to_one_by_renewal_alone() -> None:
     assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1, abs=1e-3)
 
 
+def test_its_verdict_is_float32_under_autocast() -> None:
+    network, windows = TemporalDiscriminator(channels=8, layers=1), torch.randn(2, 5, 3, 16, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = network(windows)
+    assert logits.dtype == torch.float32
+    assert network.double()(windows.double()).dtype == torch.float64
+
+
 def test_without_it_weights_are_plain() -> None:
     network = TemporalDiscriminator(channels=8, layers=1, spectral=False)
     network.renew()

@@ -1,3 +1,5 @@
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -78,3 +80,16 @@ def test_other_folders_are_refused(tmp_path):
     for layout, needed in (("lrw", "WORD/train/"), ("voxceleb2", "dev/mp4/")):
         with pytest.raises(LipsyncError, match=f"no {layout} corpus: it has no {needed}"):
             find_clips(layout, tmp_path)
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
+    touch(tmp_path, *(f"dev/mp4/id{k}/aa/00001.mp4" for k in range(3)))
+
+    def listed(self, iterdir=Path.iterdir):
+        if self.name == "id1":  # root may list every folder
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+        return iterdir(self)
+
+    monkeypatch.setattr(Path, "iterdir", listed)
+    with pytest.raises(LipsyncError, match=r"mp4/id1 cannot be listed \(Permission denied\)"):
+        find_clips("voxceleb2", tmp_path)

@@ -1,104 +1,32 @@
-import json
 import math
-from typing import NamedTuple
+import os
+import tempfile
+from pathlib import Path
 
-import av
 import decord
 import numpy as np
 import pytest
 import torch
+from red_squares import Found, RedSquares, contents, raw_video
+from together import together
 
 from lipsync.corpora.crop import box_in_track
-from lipsync.corpora.landmarks import BRIDGE, CHIN, LOWER_LIP, NOSE_BASE, UPPER_LIP
+from lipsync.corpora.landmarks import CHIN, LOWER_LIP, NOSE_BASE
 from lipsync.corpora.records import load_manifest, read_record
 from lipsync.errors import LipsyncError
 from lipsync.preparation import ingest
 from lipsync.preparation import prepare as module
+from lipsync.preparation import sync as listening
 from lipsync.preparation.prepare import prepare
 from lipsync.sound import map_wav
 
-HEIGHT, WIDTH, SIDE = 120, 160, 40
-FPS = 30
-
-
-class Found(NamedTuple):
-    landmarks: torch.Tensor
-    presence: torch.Tensor
-
-
-class RedSquares:
-    """A finder that takes every red square of SIDE x SIDE pixels for a face, in the left and the right half."""
-
-    def __init__(self, device):
-        pass
-
-    def detect(self, images):
-        return [self.faces(image.float()) for image in images]
-
-    def faces(self, image):
-        red = (image[..., 0] > 150) & (image[..., 1] < 100)
-        found = []
-        for left in (0, WIDTH // 2):
-            rows, columns = torch.nonzero(red[:, left : left + WIDTH // 2], as_tuple=True)
-            if len(rows) > 100:
-                x, y = left + columns.float().mean() + 0.5, rows.float().mean() + 0.5
-                points = torch.rand(468, 3, generator=torch.Generator().manual_seed(0)) * SIDE - SIDE / 2
-                # Half side of the box: max(1.1 * 20, 1.85 * 10) = 22 pixels.
-                for point, down in ((NOSE_BASE, 0), (CHIN, 20), (BRIDGE, -10), (UPPER_LIP, 5), (LOWER_LIP, 6)):
-                    points[point] = torch.tensor([0.0, down, 0.0])
-                found.append(points + torch.stack([x, y, torch.zeros(())]))
-        return Found(torch.stack(found) if found else torch.zeros(0, 468, 3), torch.full((len(found),), 0.9))
-
-
-@pytest.fixture(autouse=True)
-def _red_squares(monkeypatch):
-    monkeypatch.setattr(module, "FaceFinder", RedSquares)
-    monkeypatch.setattr(module, "cores", lambda: 1)  # other processes would see the real one
-
-
-def raw_video(path, seconds=2.0, faces=((40, 60),), sound=True, delay=0.0, flashes=(), speed=0.0, side=SIDE):
-    """A lossless film at 30 fps; the squares move by `speed` px a frame, light up and click at `flashes` (s)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w", format="matroska") as container:
-        video = container.add_stream("ffv1", rate=FPS)
-        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "bgr0"
-        audio = container.add_stream("pcm_s16le", rate=16_000, layout="mono") if sound else None
-        for k in range(round(seconds * FPS)):
-            image = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
-            lit = any(-1e-6 < delay + k / FPS - flash < 0.1 for flash in flashes)
-            for x, y in faces:
-                left, top = round(x + speed * k) - side // 2, y - side // 2
-                image[top : top + side, left : left + side] = (220, 40, 40)
-                image[top + 15 : top + 25, left + 15 : left + 25] = 255 if lit else 0
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="bgr0")
-            frame.pts = k + round(delay * FPS)
-            container.mux(video.encode(frame))
-        container.mux(video.encode(None))
-        if sound:
-            samples = np.full(round((seconds + delay) * 16_000), 1000, np.int16)
-            for flash in flashes:
-                samples[round(flash * 16_000) : round(flash * 16_000) + 100] = 20_000
-            frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
-            frame.sample_rate = 16_000
-            container.mux([*audio.encode(frame), *audio.encode(None)])
+NOBODY = 65534  # the number of a user who owns nothing
+pytestmark = pytest.mark.usefixtures("_red_squares")
 
 
 def clip(root, id):
     reader = decord.VideoReader(str(root / f"{id}.mp4"), num_threads=1)
     return reader.get_batch(list(range(len(reader)))).asnumpy().astype(int)
-
-
-def contents(root):
-    """Every file's bytes by its name; the time stamps of finished sources left out."""
-    found = {}
-    for path in root.rglob("*"):
-        if path.is_file():
-            found[path.relative_to(root).as_posix()] = path.read_bytes()
-            if path.name == module.FINISHED:
-                state = json.loads(path.read_text())
-                state.pop("modified")
-                found[path.relative_to(root).as_posix()] = state
-    return found
 
 
 def test_a_clip_its_sound_and_its_record(tmp_path):
@@ -251,6 +179,41 @@ def test_an_interrupted_run_goes_on_and_ends_like_an_uninterrupted_one(tmp_path,
         prepare(str(raw), str(tmp_path / "cut"), size=96, min_face=40)
 
 
+def test_two_at_once_write_nothing_twice_and_what_one_would_have(tmp_path):
+    raw, out = tmp_path / "raw", tmp_path / "both"
+    for name in "abcdef":
+        raw_video(raw / f"{name}.mkv", seconds=1.2, faces=((40, 60), (120, 60))[: 1 + (name > "c")])
+    settings = {"size": 64, "min_face": 40}
+    prepare(str(raw), str(tmp_path / "one"), **settings)
+    written = together(lambda: prepare(str(raw), str(out), **settings), tmp_path / "notes")
+    assert contents(out) == contents(tmp_path / "one")
+    assert all(written)
+    first, second = ({path for path in paths if Path(path).suffix in (".mp4", ".wav")} for paths in written)
+    assert len(first) + len(second) == 2 * 9 + 6  # of each clip, and each source's whole sound
+    assert not first & second
+    every = [path for paths in written for path in paths]
+    assert not [path for path in every if every.count(path) > 1 and path.endswith((".wav", ".mp4", ".finished"))]
+
+
+def test_an_expert_hears_every_clip_once_however_it_is_run(tmp_path, monkeypatch):
+    raw, one, parts = tmp_path / "raw", tmp_path / "one", tmp_path / "parts"
+    for name in "abc":
+        raw_video(raw / f"{name}.mkv", seconds=1.4, flashes=(0.4, 0.9))
+    settings = {"size": 64, "min_face": 40, "expert": "synthetic_eval", "device": "cpu"}
+    heard = []
+    monkeypatch.setattr(listening, "measure", lambda *a, measure=listening.measure: heard.append(1) or measure(*a))
+    prepare(str(raw), str(one), **settings)
+    assert len(heard) == 3
+    for shard in ("2/2", "1/2", "1/2"):
+        prepare(str(raw), str(parts), **settings, shard=shard)
+    assert len(heard) == 3 + 3
+    assert contents(parts) == contents(one)
+    assert not np.isnan(load_manifest(one).column("sync_confidence")).any()
+    with pytest.raises(LipsyncError, match="nobody"):
+        prepare(str(raw), str(tmp_path / "other"), expert="nobody")
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.parametrize("out", [".", "..", "../raw", "link"])
 def test_the_folder_of_the_videos_is_no_place_for_the_corpus(tmp_path, out):
     raw = tmp_path / "raw"
@@ -261,6 +224,59 @@ def test_the_folder_of_the_videos_is_no_place_for_the_corpus(tmp_path, out):
     with pytest.raises(LipsyncError, match="holds the videos themselves"):
         prepare(str(raw), str(raw / out))
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.fixture
+def bounded():
+    """A folder, and this process without root's right to read whatever there is."""
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to others
+        Path(folder).chmod(0o777)
+        before = os.geteuid()
+        try:
+            os.seteuid(before or NOBODY)
+        except OSError:
+            pytest.skip("root stays root here")
+        try:
+            yield Path(folder)
+        finally:
+            os.seteuid(before)
+
+
+def test_what_may_not_be_read_is_named_and_taken_when_it_may(bounded):
+    raw, out = bounded / "raw", bounded / "corpus"
+    for name in ("a", "locked", "closed/b"):
+        raw_video(raw / f"{name}.mkv", seconds=1.2)
+    locked = (raw / "locked.mkv", raw / "closed")
+    for path in locked:
+        path.chmod(0)
+    report = prepare(str(raw), str(out), size=64, min_face=40)
+    fates = {row.source: (row.kept, row.note) for row in report.rows}
+    assert fates["a.mkv"] == (1, "")
+    assert fates["closed"] == (0, "cannot be listed: Permission denied")
+    assert fates["locked.mkv"][0] == 0
+    assert "Permission denied" in fates["locked.mkv"][1]
+    for path in locked:
+        path.chmod(0o700)
+    report = prepare(str(raw), str(out), size=64, min_face=40)
+    assert {row.source: (row.kept, row.note) for row in report.rows} == {
+        f"{name}.mkv": (1, "") for name in ("a", "closed/b", "locked")
+    }
+
+
+def test_a_clip_that_lost_a_file_is_prepared_again_and_one_left_out_stays_out(tmp_path):
+    raw, out = tmp_path / "raw", tmp_path / "corpus"
+    for name in ("a", "b"):
+        raw_video(raw / f"{name}.mkv", seconds=1.2, faces=((40, 60), (120, 60)))
+    prepare(str(raw), str(out), size=64, min_face=40)
+    whole = contents(out)
+    for lost in ("a/1.mp4", "b/0.wav"):
+        (out / lost).unlink()
+        prepare(str(raw), str(out), size=64, min_face=40)
+        assert contents(out) == whole
+    (out / "a" / "1.json").unlink()
+    (out / "manifest.arrow").unlink()
+    prepare(str(raw), str(out), size=64, min_face=40)
+    assert [record.id for record in load_manifest(out)] == ["a/0", "b/0", "b/1"]
 
 
 def test_nothing_is_deleted_from_a_folder_of_something_else(tmp_path):

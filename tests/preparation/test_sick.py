@@ -1,11 +1,7 @@
 """Every kind of sick video in one folder: each has its fate, and the healthy ones become a corpus."""
 
-import os
-import stat
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 import torch
@@ -19,33 +15,6 @@ from lipsync.preparation.prepare import prepare
 from lipsync.video import read_frames
 
 STRANGE = 'été d\'hiver "so" 看.mp4'
-
-
-def write(
-    path: Path,
-    take: tuple[np.ndarray, np.ndarray],
-    times: list[int] | None = None,
-    rate: int = 25,
-    pix_fmt: str = "yuv420p",
-    size: tuple[int, int] = (160, 160),
-    codec: str = "libx264",
-) -> Path:
-    """A take with other time stamps (in 1/600 s), pixels or codecs, its sound beside."""
-    frames, samples = take
-    with av.open(str(path), "w", format="matroska" if path.suffix == ".mkv" else "mp4") as container:
-        video = container.add_stream(codec, rate=rate)
-        video.width, video.height, video.pix_fmt = *size, pix_fmt
-        audio = container.add_stream("aac", rate=16_000, layout="mono")
-        for number, image in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(*size, format=pix_fmt)
-            frame.pts = number if times is None else times[number]
-            frame.time_base = Fraction(1, rate if times is None else 600)
-            container.mux(video.encode(frame))
-        container.mux(video.encode(None))
-        frame = av.AudioFrame.from_ndarray(samples[None], format="s16", layout="mono")
-        frame.sample_rate, frame.pts = 16_000, 0
-        container.mux([*audio.encode(frame), *audio.encode(None)])
-    return path
 
 
 def turned(path: Path) -> None:
@@ -77,16 +46,13 @@ def sick(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str
     trees.film(raw / "four_frames.mp4", (one[0][:4], one[1][:2560]), 160)
     trees.film(raw / "ntsc.mp4", two, 160, fps=30000 / 1001)
     jumps = np.cumsum(np.random.default_rng(0).choice([16, 24, 32], len(two[0]))).tolist()  # 600ths of a second
-    write(raw / "vfr.mkv", two, times=jumps, rate=600)
-    write(raw / "odd.mkv", two, size=(161, 151), pix_fmt="bgr0", codec="ffv1")
-    write(raw / "ten_bit.mkv", two, pix_fmt="yuv420p10le", codec="ffv1")
+    trees.write(raw / "vfr.mkv", two, times=jumps, rate=600)
+    trees.write(raw / "odd.mkv", two, size=(161, 151), pix_fmt="bgr0", codec="ffv1")
+    trees.write(raw / "ten_bit.mkv", two, pix_fmt="yuv420p10le", codec="ffv1")
     sideways = np.ascontiguousarray(np.rot90(two[0], 1, axes=(1, 2)))
     trees.film(raw / "rotated.mp4", (sideways, two[1]), 160)
     turned(raw / "rotated.mp4")
-    trees.film(raw / "locked.mp4", one, 160)
-    (raw / "locked.mp4").chmod(0)
     report = prepare(str(raw), str(out), size=96, processes=1, val_fraction=0.2)
-    (raw / "locked.mp4").chmod(stat.S_IRUSR | stat.S_IWUSR)
     return raw, out, {row.source: (row.kept, row.note) for row in report.rows}
 
 
@@ -103,8 +69,6 @@ def test_every_file_has_its_fate(sick):
     assert fates["mute.mp4"] == (0, "no sound")
     for name in ("one_frame.mp4", "four_frames.mp4"):
         assert fates[name] == (0, "1 shorter than 1 s"), name
-    if os.geteuid():  # root may read everything
-        assert "Permission denied" in fates["locked.mp4"][1]
     assert STRANGE in (out / "report.txt").read_text(encoding="utf-8")
 
 

@@ -22,7 +22,7 @@ def test_videos_are_found_everywhere_but_in_the_corpus(tmp_path):
         ("b.MP4", "b"),
     ]
     assert all(source.path.is_file() for source in sources)
-    assert others == ["a/notes.txt", "cover.png"]
+    assert others == {"a/notes.txt": "not a video", "cover.png": "not a video"}
 
 
 def test_ids_stay_in_the_corpus_and_never_collide(tmp_path):

@@ -2,16 +2,19 @@
 
 import dataclasses
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from together import together
 
 from lipsync import LipsyncError
 from lipsync.corpora.clips import read_sound
 from lipsync.corpora.puppet.write import write_corpus
-from lipsync.corpora.records import load_manifest
+from lipsync.corpora.records import MANIFEST, load_manifest
 from lipsync.corpora.windows import Windows
+from lipsync.preparation import sync as module
 from lipsync.preparation.sync import sync
 from lipsync.sound import map_wav, write_wav
 
@@ -66,3 +69,48 @@ def test_what_is_doubtful_stays(shifted: tuple, tmp_path: Path, capsys: pytest.C
     assert "5 doubtful, 1 unreadable" in capsys.readouterr().out
     again = load_manifest(root)[0]
     assert dataclasses.replace(again, sync_confidence=None) == record
+
+
+def said(root: Path) -> dict[str, bytes]:
+    """Records and manifest."""
+    files = [*root.rglob("*.json"), root / MANIFEST]
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
+
+
+def test_no_clip_is_measured_twice_by_one_expert(
+    shifted: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, cut = (shutil.copytree(shifted[0], tmp_path / name) for name in ("whole", "cut"))
+    truth = shifted[1]
+    sync(str(whole), "synthetic_eval", device="cpu")
+    heard: list[int] = []
+
+    def measure(*arguments: object, measure: Callable = module.measure) -> tuple[int, float]:
+        heard.append(1)
+        if len(heard) == 4:
+            raise KeyboardInterrupt
+        return measure(*arguments)
+
+    monkeypatch.setattr(module, "measure", measure)
+    with pytest.raises(KeyboardInterrupt):
+        sync(str(cut), "synthetic_eval", device="cpu")
+    assert sync(str(cut), "synthetic_eval", device="cpu") == truth
+    assert len(heard) == 4 + 3
+    assert said(cut) == said(whole)
+    # What is believed is decided anew, from what was measured.
+    assert sync(str(cut), "synthetic_eval", min_confidence=5.0, device="cpu") == truth
+    assert {record.sync_offset for record in load_manifest(cut)} == {0}
+    assert sync(str(cut), "synthetic_eval", device="cpu") == truth
+    assert said(cut) == said(whole)
+    assert len(heard) == 7
+    sync(str(cut), "synthetic", device="cpu")
+    assert len(heard) == 7 + 6
+
+
+def test_two_at_once_measure_every_clip_once(shifted: tuple, tmp_path: Path) -> None:
+    whole, both = (shutil.copytree(shifted[0], tmp_path / name) for name in ("whole", "both"))
+    sync(str(whole), "synthetic_eval", device="cpu")
+    written = together(lambda: sync(str(both), "synthetic_eval", device="cpu"), tmp_path / "notes")
+    records = sorted(path for paths in written for path in paths if path.endswith(".json"))
+    assert records == sorted(str(path) for path in both.rglob("*.json"))
+    assert said(both) == said(whole)
