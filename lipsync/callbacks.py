@@ -1,12 +1,14 @@
 """Lightning callbacks: averaged weights, the run folder's metrics.json, and pictures of what the model makes."""
 
+import csv
 import json
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+import wandb
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers import Logger, WandbLogger
 from torch import Tensor
 from torchvision.io import write_png
 
@@ -147,6 +149,16 @@ class Samples(Callback):
             if isinstance(logger, WandbLogger):
                 logger.log_image("samples/sheet", [str(folder / f"{name}.png")], step=trainer.global_step)
                 logger.log_video("samples/dubbed", [str(folder / f"{name}.mp4")], step=trainer.global_step)
+
+
+def log_evaluation(loggers: list[Logger], folder: Path) -> None:
+    """Puts the table and the report of an evaluation on wandb."""
+    with (folder / "table.csv").open(encoding="utf-8", newline="") as file:
+        heads, *lines = csv.reader(file)
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.log_table("evaluation/table", columns=heads, data=lines)
+            logger.experiment.log({"evaluation/report": wandb.Html(str(folder / "report.html"))})
 
 
 def to_bytes(pictures: Tensor) -> Tensor:

@@ -40,8 +40,8 @@ class SafeLoading:
         """Raises LipsyncError, before torch would at length, if a run's checkpoint is of another network."""
         if differing := originals.differences(checkpoint["state_dict"], self.state_dict()):
             raise LipsyncError(
-                f"the checkpoint is of another {type(self).__name__} than the one configured ({shown(differing)}): give "
-                "the --config files of its run"
+                f"the checkpoint is of another {type(self).__name__} than the one configured ({shown(differing)}): "
+                "give the --config files of its run"
             )
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 
+from lipsync.callbacks import log_evaluation
 from lipsync.corpora.datamodule import Corpus
 from lipsync.errors import LipsyncError
 from lipsync.evaluation.evaluation import Evaluation
@@ -57,6 +58,7 @@ class Painter:
                 summary = self.evaluation.finish()
                 named = {f"{row}/{name}": found.mean for row, cells in summary.items() for name, found in cells.items()}
                 self.log_dict(named, rank_zero_only=True)
+                log_evaluation(self.trainer.loggers, self.evaluation.store.folder)
             return
         for place, (steps, scores) in enumerate(self.scores.items()):
             results = scores.compute()

@@ -69,9 +69,7 @@ class Judges(nn.Module):
 
     def compare(self, view: View, truth: View) -> dict[str, Tensor]:
         """Scores a clip that should equal the truth."""
-        return (
-            self.quality.score(view, truth) | self.perceptual.score(view, truth) | self.landmarks.score(view, truth)
-        )
+        return self.quality.score(view, truth) | self.perceptual.score(view, truth) | self.landmarks.score(view, truth)
 
     def texture(self, view: View, truth: View) -> dict[str, Tensor]:
         """Scores a clip that says something else than the truth: is it as sharp and as calm?"""
