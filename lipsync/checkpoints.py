@@ -37,7 +37,13 @@ class SafeLoading:
         return super().load_from_checkpoint(checkpoint_path, *arguments, weights_only=weights_only, **others)
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        """Raises LipsyncError, before torch would at length, if a run's checkpoint is of another network."""
+        """Raises LipsyncError, before torch would at length, if a run's checkpoint is of another network.
+
+        The discriminator may differ, or be absent, where nothing is trained.
+        """
+        if self._trainer is not None and self._trainer.state.fn != "fit":
+            others = part(checkpoint["state_dict"], DISCRIMINATOR, False)
+            checkpoint["state_dict"] = others | part(self.state_dict(), DISCRIMINATOR)
         if differing := originals.differences(checkpoint["state_dict"], self.state_dict()):
             raise LipsyncError(
                 f"the checkpoint is of another {type(self).__name__} than the one configured ({shown(differing)}): "

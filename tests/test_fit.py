@@ -91,11 +91,20 @@ def test_fit_leaves_a_whole_run_folder(tmp_path: Path, corpus: Path, capsys) -> 
         assert torch.equal(tensor, loaded.state_dict()[name])
         assert torch.equal(tensor, last["state_dict"][name])
 
-    lightning("test", tmp_path, corpus, "--ckpt_path=last", "--trainer.logger=false")
+    # Testing needs no discriminator: a config without one will do.
+    lightning("test", tmp_path, corpus, "--ckpt_path=last", "--trainer.logger=false", "--model.loss_weights.gan=0")
     again = json.loads((run / "test" / "metrics.json").read_text())
     for name in ("opening_correlation", "psnr_painted", "1_steps/grain_ratio"):
         assert again[name] == pytest.approx(metrics[name], abs=1e-5)
     assert json.loads((run / "metrics.json").read_text()) == metrics
+
+
+def test_another_network_is_one_line(tmp_path: Path, corpus: Path, capsys) -> None:
+    lightning("fit", tmp_path, corpus, "--test_after_fit=false", "--model.expert=null", "--trainer.max_steps=1")
+    with pytest.raises(SystemExit) as stopped:
+        lightning("test", tmp_path, corpus, "--ckpt_path=last", "--trainer.logger=false", "--model.unet.channels=16")
+    assert stopped.value.code == 2
+    assert "of another Diff2Lip than the one configured (unet." in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_run_starts_from_weights_that_its_resumption_does_not_need(tmp_path: Path, corpus: Path) -> None:

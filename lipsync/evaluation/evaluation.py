@@ -16,6 +16,7 @@ from lipsync.evaluation.judges import Judges, Sound
 from lipsync.evaluation.protocols import TRUTH, Protocol, Row, named, rows
 from lipsync.evaluation.table import Summary
 from lipsync.files import whole
+from lipsync.metrics.quality import texture
 from lipsync.metrics.views import View
 
 SHIFTS = (1, 2, 5, 10)  # frames by which true sound is delayed, to see the judge notice
@@ -29,8 +30,9 @@ class Evaluation:
         model: Whom: `generate`, `size`, `crop_rule`, and `hparams` with `seed`, `sampling_steps` and `expert`.
         pairs: On what.
         folder: Where results go.
+        judged: Side of the pictures that the pairs hold for judging.
         protocols: Names of `protocols`.
-        expert, lpips_net, lpips_weights: As `judges.Judges`.
+        expert, lpips_net, lpips_weights, fid_weights: As `judges.Judges`.
         steps: Sampling steps; None: the model's.
         sampler: Name of one of `samplers`.
         guidance: As in `Painter.generate`.
@@ -45,10 +47,12 @@ class Evaluation:
         model: Any,
         pairs: Pairs,
         folder: Path,
+        judged: int,
         protocols: tuple[str, ...] = ("reconstruction", "cross"),
         expert: str | None = None,
         lpips_net: str = "alex",
         lpips_weights: str | None = None,
+        fid_weights: str | None = None,
         steps: int | None = None,
         sampler: str = "ddim",
         guidance: float = 1.0,
@@ -58,7 +62,8 @@ class Evaluation:
         self.model, self.pairs = model, pairs
         self.protocols: dict[str, Protocol] = {name: named(name) for name in protocols}
         self.how = {"steps": steps or model.hparams.sampling_steps[0], "sampler": sampler, "guidance": guidance}
-        self.judges = Judges(expert, model.hparams.expert, lpips_net, lpips_weights).to(model.device).eval()
+        judges = Judges(expert, model.hparams.expert, lpips_net, lpips_weights, fid_weights)
+        self.judges = judges.to(model.device).eval()
         self.expert = expert
         about = {
             "checkpoint": origin,
@@ -68,6 +73,7 @@ class Evaluation:
             "corpus": str(pairs.manifest.root),
             "pairs": len(pairs),
             "frames": pairs.frames,
+            "judged size": judged,
             "protocols": list(protocols),
             **self.how,
             "seed": model.hparams.seed,
@@ -102,7 +108,7 @@ class Evaluation:
         for row in rows(batch, self.protocols, self._paint):
             # Some rows show the same pictures with another sound.
             if id(row.pictures) not in views:
-                views[id(row.pictures)] = row.pictures, self.judges.look(row.pictures)
+                views[id(row.pictures)] = row.pictures, self.judges.viewer(row.pictures)
             view, truth = views[id(row.pictures)][1], next(iter(views.values()))[1]
             scores[row.name] = plain(self._score(row, view, truth, openings.get(row.sound)))
             if self.judges.syncnet is not None and row.sound in sounds:
@@ -123,7 +129,7 @@ class Evaluation:
         """What can be said of a row: with its own sound it should equal the truth, with another it should not."""
         found = {}
         if row.name != TRUTH:
-            found |= self.judges.texture(view, truth) if row.sound != "own" else self.judges.compare(view, truth)
+            found |= texture(view, truth) if row.sound != "own" else self.judges.compare(view, truth)
         if row.name != TRUTH and row.sound == "driving":
             found |= self.judges.landmarks.score(view, truth)  # the paper's X-LMD: from the frames that were repainted
         if row.sound == "silence":

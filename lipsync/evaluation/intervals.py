@@ -10,7 +10,9 @@ from torch import Tensor
 from lipsync.metrics.frechet import Moments, frechet_distance, moments
 
 FRECHET_RESAMPLES = 200
-CLIPS_AT_ONCE = 256  # whose second moments are held in memory
+WIDE = 512  # features; one distance of 2048 takes a core 8 s
+WIDE_RESAMPLES = 20
+HELD = 2**28  # bytes of second moments that are held at once
 
 
 class Interval(NamedTuple):
@@ -36,24 +38,48 @@ def frechet_interval(features: list[Tensor], truth: list[Tensor], seed: int = 0)
     """Bootstraps the Frechet distance over clips, (N, F) features each; a clip is drawn together with its truth.
 
     Few different clips lie further apart, so resampled distances are too large: their spread is laid about the
-    distance of all clips.
+    distance of all clips. It is that of 200 resamples; of 20, by 1.96 standard deviations, where both F and the number
+    of frames are above 512.
     """
-    clips = len(features)
-    drawn = np.random.default_rng((seed, clips)).integers(clips, size=(FRECHET_RESAMPLES, clips))
+    features, truth = narrowed(features, truth)
+    clips, width = len(features), features[0].shape[1]
+    resamples = FRECHET_RESAMPLES if width <= WIDE else WIDE_RESAMPLES
+    drawn = np.random.default_rng((seed, clips)).integers(clips, size=(resamples, clips))
     times = np.stack([np.bincount(row, minlength=clips) for row in drawn])
     times = torch.from_numpy(np.concatenate((np.ones((1, clips)), times)))  # first: every clip once
-    pairs = zip(taken(features, times), taken(truth, times), strict=True)
-    distance, *spread = (float(frechet_distance(*pair)) for pair in pairs)
-    low, median, high = np.quantile(spread, (0.025, 0.5, 0.975)).tolist()
-    return Interval(distance, max(distance + low - median, 0.0), distance + high - median, clips)
+    distance, *spread = (
+        float(frechet_distance(*pair))
+        for some in times.split(at_once(width))
+        for pair in zip(taken(features, some), taken(truth, some), strict=True)
+    )
+    if width <= WIDE:
+        low, median, high = np.quantile(spread, (0.025, 0.5, 0.975)).tolist()
+        below, above = median - low, high - median
+    else:
+        below = above = 1.96 * float(np.std(spread, ddof=1))
+    return Interval(distance, max(distance - below, 0.0), distance + above, clips)
+
+
+def narrowed(features: list[Tensor], truth: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """Turns two sets of fewer frames M than features F into axes of their own, (N, M) each: distances stay."""
+    if sum(map(len, (*features, *truth))) >= features[0].shape[1]:
+        return features, truth
+    axes = torch.linalg.qr(torch.cat([*features, *truth]).double().cpu().T).Q
+    ours, true = ([feature.double().cpu() @ axes for feature in side] for side in (features, truth))
+    return ours, true
+
+
+def at_once(width: int) -> int:
+    """Counts the second moments of features so wide that are held at once."""
+    return min(max(HELD // (8 * width**2), 1), 256)
 
 
 def taken(features: list[Tensor], times: Tensor) -> list[Moments]:
     """Sums up clips' features (N, F), clip c taken times[r, c] times: R moments for times (R, C)."""
-    sums = None
-    for first in range(0, len(features), CLIPS_AT_ONCE):
-        some = [moments(feature.cpu()) for feature in features[first : first + CLIPS_AT_ONCE]]
-        weights = times[:, first : first + CLIPS_AT_ONCE]
+    sums, count = None, at_once(features[0].shape[1])
+    for first in range(0, len(features), count):
+        some = [moments(feature.cpu()) for feature in features[first : first + count]]
+        weights = times[:, first : first + count]
         more = [torch.tensordot(weights, torch.stack(parts), dims=1) for parts in zip(*some, strict=True)]
         sums = more if sums is None else [a + b for a, b in zip(sums, more, strict=True)]
     return [Moments(*parts) for parts in zip(*sums, strict=True)]

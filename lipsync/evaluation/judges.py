@@ -16,7 +16,6 @@ from lipsync.metrics.quality import PictureQuality
 from lipsync.metrics.sync import SyncAgreement, embed, score
 from lipsync.metrics.views import View, Viewer
 
-TEXTURE = ("sharpness", "flicker")  # what is asked of pictures that need not equal the truth
 
 
 class Sound(NamedTuple):
@@ -39,9 +38,10 @@ class Judges(nn.Module):
             SyncNet-v2's published weights; None: nobody, and the table has no such columns.
         forbidden: The expert of the model's own loss, which it was trained to please.
         lpips_net, lpips_weights: As `perceptual.LPIPS`; without weights a distance of another name stands in.
+        fid_weights: As `views.Viewer`; without, `fd_mesh` stands in for the FID.
 
     Raises:
-        LipsyncError: A file that is no such network, or the forbidden one.
+        LipsyncError: A file that is no such network, or the forbidden one; no torch-fidelity where it is needed.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Judges(nn.Module):
         forbidden: str | None = None,
         lpips_net: str = "alex",
         lpips_weights: str | None = None,
+        fid_weights: str | None = None,
     ) -> None:
         super().__init__()
         if expert is not None and expert == forbidden:
@@ -57,23 +58,15 @@ class Judges(nn.Module):
                 f"evaluation.expert: {expert} is the expert of the model's own loss, which cannot judge it: name "
                 "another one, trained with another seed"
             )
-        self.viewer = Viewer()
+        self.viewer = Viewer(fid_weights)
         self.syncnet = None if expert is None else checkpoints.load_judge(expert)
         self.quality, self.landmarks, self.leak = PictureQuality(), LandmarkDistance(), LipLeak()
         self.opening, self.sync = OpeningAgreement(), SyncAgreement()
         self.perceptual = PerceptualDistance(lpips_net, lpips_weights)
 
-    def look(self, pictures: Tensor) -> View:
-        """Looks at a clip (N, 3, J, J) in [-1, 1], once for all metrics."""
-        return self.viewer(pictures)
-
     def compare(self, view: View, truth: View) -> dict[str, Tensor]:
         """Scores a clip that should equal the truth."""
         return self.quality.score(view, truth) | self.perceptual.score(view, truth) | self.landmarks.score(view, truth)
-
-    def texture(self, view: View, truth: View) -> dict[str, Tensor]:
-        """Scores a clip that says something else than the truth: is it as sharp and as calm?"""
-        return {name: value for name, value in self.quality.score(view, truth).items() if name in TEXTURE}
 
     @torch.no_grad()
     def embed(self, pictures: Tensor, sound: Sound) -> tuple[Tensor, Tensor]:

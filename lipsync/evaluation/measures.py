@@ -32,7 +32,7 @@ MEASURES = {
     "sharpness": Measure("texture", "sharpness", "→1", "edges in the painted half, generated over true"),
     "flicker": Measure("texture", "flicker", "↓", "change from frame to frame that the truth does not have"),
     "fd_mesh": Measure("texture", "FD mesh", "↓", "Frechet distance of the face mesh's features from the truth's"),
-    "fid_inception_v3": Measure("texture", "FID", "↓", "Frechet distance of Inception-v3's features"),
+    "fid": Measure("texture", "FID", "↓", "Frechet distance of Inception-v3's features from the truth's"),
 }
 # What says most about a clip: by the first of these that a row has, its clips are ranked.
 TELLING = ("opening_r", "lse_d_0", "leak", "lmd", "psnr")

@@ -32,6 +32,7 @@ def evaluate(
     out: str,
     expert: str | None = "synthetic_eval",
     lpips_weights: str | None = None,
+    fid_weights: str | None = None,
     device: str = "auto",
 ) -> Summary:
     """Scores videos that any system made against the real ones; run again, it goes on.
@@ -49,6 +50,8 @@ def evaluate(
         expert: Judge of sync: name of a shipped SyncExpert, or path of a trained one or of SyncNet-v2's weights;
             null: nobody.
         lpips_weights: File of torchvision's AlexNet, or `download`; without, a distance of another name stands in.
+        fid_weights: File of the FID's Inception-v3, `pt_inception-2015-12-05-6726825d.pth`, or `download`; needs
+            `pip install -e '.[fid]'`; without, the distance `fd_mesh` stands in.
         device: Where to compute: cpu, cuda, ... or auto.
 
     Returns:
@@ -62,7 +65,7 @@ def evaluate(
         raise LipsyncError(f"{out}: is a file; name a folder for the results")
     matched = couples(generated, against, out)
     place = choose_device(device)
-    judges = Judges(expert, lpips_weights=lpips_weights).to(place).eval()
+    judges = Judges(expert, lpips_weights=lpips_weights, fid_weights=fid_weights).to(place).eval()
     about = {
         "generated": generated,
         "against": against,
@@ -109,7 +112,7 @@ def score(
     """Scores a stretch with the sounds of the generated and of the real video; returns scores and features by row."""
     device = next(judges.parameters()).device
     real, generated, opening = (part.to(device) for part in (seen.real, seen.generated, seen.opening))
-    truth, view = judges.look(real), judges.look(generated)
+    truth, view = judges.viewer(real), judges.viewer(generated)
     scores = {TRUTH: plain(judges.opening.score(truth, opening))}
     pairs = [(TRUTH, real, ours), (COPY_INPUT, real, theirs), (GENERATED, generated, theirs)]
     if theirs and ours and torch.equal(theirs.samples, ours.samples):

@@ -78,9 +78,16 @@ class PictureQuality(ClipMetric):
             "ssim": whole_similarity,
             "psnr_mouth": frame_psnr(*mouth),
             "ssim_mouth": mouth_similarity,
-            "sharpness": (edges(mouth[0]) / edges(mouth[1])).nan_to_num(torch.nan, torch.nan),
-            "flicker": 127.5 * (mouth[0].diff(dim=0) - mouth[1].diff(dim=0)).abs().mean(),
-        }
+        } | texture(view, truth)
+
+
+def texture(view: View, truth: View) -> dict[str, Tensor]:
+    """Computes `sharpness` and `flicker`, which can also be asked of a clip that says something else than the truth."""
+    mouth, true = (painted(each.pictures.float().clamp(-1, 1)) for each in (view, truth))
+    return {
+        "sharpness": (edges(mouth) / edges(true)).nan_to_num(torch.nan, torch.nan),
+        "flicker": 127.5 * (mouth.diff(dim=0) - true.diff(dim=0)).abs().mean(),
+    }
 
 
 def frame_psnr(a: Tensor, b: Tensor) -> Tensor:

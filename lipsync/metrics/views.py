@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lipsync.errors import LipsyncError
+from lipsync.metrics.inception import Inception
 from lipsync.networks.face_mesh import INPUT_SIZE, FaceMesh, pad_same
 
 BATCH = 8  # frames looked at at once: what a core's cache holds, half the time of all at once
@@ -27,21 +28,26 @@ class View(NamedTuple):
 
 
 class Viewer(nn.Module):
-    """Looks at face crops with nothing but FaceMesh, run on the crops themselves, once for landmarks and features.
+    """Looks at face crops with FaceMesh, run on the crops themselves, for landmarks and, without Inception, features.
 
-    The features are mean and spread of the 32 channels of FaceMesh's second level, over the whole crop and over the
+    FaceMesh's features are mean and spread of the 32 channels of its second level, over the whole crop and over the
     painted half: coarser levels know where a face is, not how it looks.
+
+    Args:
+        fid_weights: As `inception.Inception`, whose features are taken then; None: FaceMesh's.
 
     Attributes:
         frechet: What a Frechet distance of its features is called.
         dimensions: F.
+
+    Raises:
+        LipsyncError: As `Inception`.
     """
 
-    frechet = "fd_mesh"
-    dimensions = 128
-
-    def __init__(self) -> None:
+    def __init__(self, fid_weights: str | None = None) -> None:
         super().__init__()
+        self.inception = None if fid_weights is None else Inception(fid_weights)
+        self.frechet, self.dimensions = ("fid", Inception.dimensions) if self.inception else ("fd_mesh", 128)
         # With channels last a CPU needs half the time.
         self.mesh = FaceMesh.pretrained().requires_grad_(False).to(memory_format=torch.channels_last)
 
@@ -65,7 +71,11 @@ class Viewer(nn.Module):
         faces = F.interpolate(pictures, (INPUT_SIZE, INPUT_SIZE), mode="bilinear", align_corners=False)
         fine = self.mesh.trunk[:3](self.mesh.stem(pad_same(faces * 0.5 + 0.5)))
         landmarks = self.mesh.landmarks(self.mesh.trunk[3:](fine)).unflatten(1, (-1, 3))
-        return landmarks[..., :2] / INPUT_SIZE, torch.cat([*spread(fine), *spread(painted(fine))], dim=1)
+        if self.inception is None:
+            features = torch.cat([*spread(fine), *spread(painted(fine))], dim=1)
+        else:
+            features = self.inception(pictures)
+        return landmarks[..., :2] / INPUT_SIZE, features
 
 
 def spread(level: Tensor) -> tuple[Tensor, Tensor]:

@@ -44,7 +44,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Synthetic:
 
 
 def run(data: Synthetic, folder: Path, numbers: list[int], **options: object) -> Evaluation:
-    evaluation = Evaluation(Copier(), data.test, folder, expert="synthetic_eval", **options)
+    evaluation = Evaluation(Copier(), data.test, folder, 128, expert="synthetic_eval", **options)
     for number in numbers:
         evaluation.judge(data.on_after_batch_transfer(default_collate([data.test[number]]), 0))
     return evaluation
@@ -142,17 +142,19 @@ def test_a_clip_that_cannot_be_read_is_a_result(data: Synthetic, tmp_path: Path,
 
 def test_mistakes_are_named(data: Synthetic, tmp_path: Path) -> None:
     with pytest.raises(LipsyncError, match="is the expert of the model's own loss"):
-        Evaluation(Copier(), data.test, tmp_path / "a", expert="synthetic")
+        Evaluation(Copier(), data.test, tmp_path / "a", 128, expert="synthetic")
     with pytest.raises(LipsyncError, match="no such checkpoint"):
-        Evaluation(Copier(), data.test, tmp_path / "b", expert="nobody.ckpt")
+        Evaluation(Copier(), data.test, tmp_path / "b", 128, expert="nobody.ckpt")
     with pytest.raises(LipsyncError, match="sampler"):
-        Evaluation(Copier(), data.test, tmp_path / "c", sampler="magic")
+        Evaluation(Copier(), data.test, tmp_path / "c", 128, sampler="magic")
     with pytest.raises(LipsyncError, match="no weights for LPIPS"):
-        Evaluation(Copier(), data.test, tmp_path / "d", lpips_weights="none.pth")
+        Evaluation(Copier(), data.test, tmp_path / "d", 128, lpips_weights="none.pth")
+    with pytest.raises(LipsyncError, match="no weights for the FID"):
+        Evaluation(Copier(), data.test, tmp_path / "e", fid_weights="none.pth")
 
 
 def test_without_a_judge_there_are_no_sync_columns(data: Synthetic, tmp_path: Path) -> None:
-    evaluation = Evaluation(Copier(), data.test, tmp_path / "test", protocols=("cross",))
+    evaluation = Evaluation(Copier(), data.test, tmp_path / "test", 128, protocols=("cross",))
     for number in range(len(data.test)):
         evaluation.judge(data.on_after_batch_transfer(default_collate([data.test[number]]), 0))
     summary = evaluation.finish()

@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 
 from lipsync.errors import LipsyncError
-from lipsync.evaluation.intervals import CLIPS_AT_ONCE, frechet_interval, interval
+from lipsync.evaluation.intervals import HELD, at_once, frechet_interval, interval
 from lipsync.evaluation.measures import MEASURES, TELLING, in_order
 from lipsync.evaluation.table import (
     Interval,
@@ -154,7 +154,7 @@ def shifted(clips, frames=8, width=4, between=0.0, seed=0):
 
 
 def test_the_frechet_distance_is_of_all_frames_and_its_interval_is_about_it():
-    clips = CLIPS_AT_ONCE + 5
+    clips = at_once(4) + 5
     moved, truth = shifted(clips, frames=2)
     found = frechet_interval(moved, truth)
     whole = frechet_distance(moments(torch.cat(moved)), moments(torch.cat(truth)))
@@ -183,6 +183,42 @@ def test_the_frechet_interval_holds_the_distance_although_resampling_enlarges_it
     ours = [x + 0.3 * torch.randn(32, generator=draw) for x in truth]
     found = frechet_interval(ours, truth)
     assert 0 < found.low < found.mean < found.high < 2 * found.mean
+
+
+def test_features_wider_than_frames_keep_their_distance():
+    """Few frames span little of 2048 dimensions: turned into it, distances and intervals are finite and the same."""
+    moved, truth = shifted(5, frames=3, width=2048)
+    found = frechet_interval(moved, truth)
+    assert found.mean == pytest.approx(1.0, abs=1e-6)
+    assert found.low <= found.mean <= found.high < 1 + 1e-6
+    unlike = [x + 0.1 * torch.randn(3, 2048, generator=torch.Generator().manual_seed(k)) for k, x in enumerate(truth)]
+    found = frechet_interval(unlike, truth)
+    assert 0 < found.low < found.mean < found.high < math.inf
+    assert frechet_interval(truth[:1], truth[:1])[:3] == pytest.approx((0, 0, 0), abs=1e-6)
+
+    moved, truth = shifted(5, frames=2, width=24, between=0.5)
+    assert frechet_interval(moved, truth).mean == pytest.approx(
+        float(frechet_distance(moments(torch.cat(moved)), moments(torch.cat(truth)))), rel=1e-9
+    )
+
+
+def test_wide_features_of_many_frames_have_fewer_resamples(monkeypatch):
+    monkeypatch.setattr("lipsync.evaluation.intervals.WIDE", 3)
+    few = [frechet_interval(*shifted(20, between=0.5, seed=seed)) for seed in range(20)]
+    monkeypatch.undo()
+    many = [frechet_interval(*shifted(20, between=0.5, seed=seed)) for seed in range(20)]
+    assert [each.mean for each in few] == [each.mean for each in many]
+    assert all(each.low < each.mean < each.high for each in few)
+    widths = [np.mean([each.high - each.low for each in found]) for found in (few, many)]
+    assert widths[0] == pytest.approx(widths[1], rel=0.15)
+    assert widths[0] != widths[1]
+
+
+@pytest.mark.parametrize("width", [4, 128, 512, 2048, 10**4])
+def test_second_moments_stay_within_memory(width):
+    count = at_once(width)
+    assert 1 <= count <= 256
+    assert count == 1 or count * 8 * width**2 <= HELD
 
 
 def test_rows_with_features_are_set_against_the_truth():

@@ -148,6 +148,7 @@ def test_a_mistake_is_one_line(folders: tuple[str, str], talk, tmp_path: Path, m
         ((str(dark.parent), real), "is called like one of"),
         ((generated, real, "--expert=nobody.ckpt"), "nobody.ckpt: no such checkpoint"),
         ((generated, real, "--lpips_weights=none.pth"), "no weights for LPIPS"),
+        ((generated, real, "--fid_weights=none.pth"), "none.pth: no weights for the FID"),
         ((generated, real, "--device=tpu9"), "device tpu9"),
         ((str(dark), str(dark), "--expert=null"), "none of 1 clips could be scored; the first, a: no face in the real"),
     ):
