@@ -1,5 +1,6 @@
 """Checkpoints in: ours, other people's (`originals`), and safetensors that carry their own configuration."""
 
+import hashlib
 import json
 import re
 from importlib import resources
@@ -155,6 +156,14 @@ def fill(module: nn.Module, checkpoint: Checkpoint, path: str | Path) -> None:
     if differing := originals.differences(state, wanted):
         raise LipsyncError(f"{path}: does not fit {type(module).__name__} as configured: {shown(differing)}")
     module.load_state_dict(state, strict=False)  # strict but for BatchNorm's counts, as compared above
+
+
+def fingerprint(module: nn.Module) -> str:
+    """Names a module by its weights, whatever file they came in: others have another."""
+    weights = hashlib.sha256()
+    for tensor in module.state_dict().values():
+        weights.update(tensor.cpu().flatten().view(torch.uint8).numpy())
+    return weights.hexdigest()[:16]
 
 
 def shown(differing: list[str]) -> str:

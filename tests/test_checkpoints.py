@@ -14,7 +14,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from lipsync import Diff2Lip, LipsyncError, SyncExpert, load
-from lipsync.checkpoints import DISCRIMINATOR, load_diff2lip, load_expert, part, read, take_weights
+from lipsync.checkpoints import DISCRIMINATOR, fingerprint, load_diff2lip, load_expert, part, read, take_weights
 from lipsync.exports import convert, export
 from lipsync.networks.syncnet import SyncNet
 from lipsync.networks.syncnet_v2 import SyncNetV2
@@ -289,3 +289,12 @@ def test_convert_on_the_command_line(published: Path) -> None:
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode == 2
     assert refused.stderr == f"lipsync: {published}: not a checkpoint (a web page: download the file itself)\n"
+
+
+def test_fingerprints_tell_weights_apart() -> None:
+    layer = nn.Linear(2, 2)
+    before = fingerprint(layer)
+    assert before == fingerprint(layer)
+    with torch.no_grad():
+        layer.bias[0] += 1e-6
+    assert fingerprint(layer) != before

@@ -1,12 +1,11 @@
 """A model on a test split: every clip by every protocol, judged, kept, and at the end a table and a report."""
 
-import zlib
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from lipsync import samplers
+from lipsync import checkpoints, samplers
 from lipsync.corpora.pair_list import pair_list
 from lipsync.corpora.pairs import Pairs
 from lipsync.errors import LipsyncError
@@ -67,7 +66,7 @@ class Evaluation:
         self.expert = expert
         about = {
             "checkpoint": origin,
-            "weights": fingerprint(model.unet),
+            "weights": checkpoints.fingerprint(model.unet),
             "model size": model.size,
             "crop rule": model.crop_rule,
             "corpus": str(pairs.manifest.root),
@@ -150,11 +149,3 @@ class Evaluation:
 def delayed(judges: Judges, face: Tensor, audio: Tensor) -> dict[str, dict[str, float]]:
     """Scores embeddings (W, E) of a true clip with the sound too late: a row for each of SHIFTS that leaves half."""
     return {f"shifted_{late}": plain(judges.hear(face, audio, late)) for late in SHIFTS if 2 * late <= len(face)}
-
-
-def fingerprint(module: nn.Module) -> str:
-    """A short name of a module's weights: others have another."""
-    crc = 0
-    for weight in module.state_dict().values():
-        crc = zlib.crc32(weight.detach().cpu().contiguous().numpy().tobytes(), crc)
-    return f"{crc:08x}"

@@ -10,7 +10,7 @@ from torch import Tensor
 from lipsync.metrics.frechet import Moments, frechet_distance, moments
 
 FRECHET_RESAMPLES = 200
-WIDE = 512  # features; one distance of 2048 takes a core 8 s
+WIDE = 512  # features; one distance of 2048 takes a core 10 s
 WIDE_RESAMPLES = 20
 HELD = 2**28  # bytes of second moments that are held at once
 

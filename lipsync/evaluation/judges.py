@@ -17,7 +17,6 @@ from lipsync.metrics.sync import SyncAgreement, embed, score
 from lipsync.metrics.views import View, Viewer
 
 
-
 class Sound(NamedTuple):
     """What is heard with N frames.
 

@@ -1,7 +1,6 @@
 """`lipsync sync`: by how many frames each clip's sound comes early or late, in the eyes of an expert."""
 
 import dataclasses
-import hashlib
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -91,15 +90,7 @@ _judge: list[tuple[SyncExpert, str, torch.device]] = []  # this process's own, i
 
 def _equip(expert: str, device: torch.device) -> None:
     judge = checkpoints.load_expert(expert)
-    _judge[:] = [(judge.to(device), fingerprint(judge), device)]
-
-
-def fingerprint(judge: SyncExpert) -> str:
-    """A name for an expert by its weights, whatever file they came in."""
-    weights = hashlib.sha256()
-    for tensor in judge.syncnet.state_dict().values():
-        weights.update(tensor.cpu().contiguous().numpy().tobytes())
-    return weights.hexdigest()[:16]
+    _judge[:] = [(judge.to(device), checkpoints.fingerprint(judge.syncnet), device)]
 
 
 def _listen(id: str, root: Path, min_confidence: float, wait: bool) -> Found:
