@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 import wandb
@@ -69,7 +69,30 @@ class Parser(OneLineErrors, ArgumentParser):
 
 
 class LightningParser(OneLineErrors, LightningArgumentParser):
-    """The parser of `lightning`."""
+    """The parser of `lightning`: what a second --config says of a dict is added to what the first one said.
+
+    jsonargparse merges all but dicts among a class's arguments, which it replaces: a file that turns one loss off would
+    put the others back to their defaults.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.told = Namespace()
+
+    def parse_path(self, cfg_path: Any, *arguments: Any, **options: Any) -> Namespace:
+        found = super().parse_path(cfg_path, *arguments, **options)
+        for key, value in list(found.items()):
+            if key.endswith(".class_path") and self.told.get(key) != value:
+                self.told.pop(key.replace("class_path", "init_args"), None)  # another class starts anew
+            self.told[key] = found[key] = merged(self.told.get(key), value)
+        return found
+
+
+def merged(before: object, later: object) -> object:
+    """Adds a dict to an earlier one, dicts in them likewise; anything else replaces what was there."""
+    if not isinstance(before, dict) or not isinstance(later, dict):
+        return later
+    return before | {key: merged(before.get(key), value) for key, value in later.items()}
 
 
 class LipsyncCLI(LightningCLI):

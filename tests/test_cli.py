@@ -90,10 +90,30 @@ def test_every_experiment_parses_over_base(name: str, tmp_path: Path) -> None:
         assert merged["trainer"]["max_steps"] == own["trainer"]["max_steps"]
     for part in own.keys() & {"model", "data"}:
         assert says(merged[part]["init_args"], own[part]["init_args"])
+    if not over and "class_path" not in own.get("model", {}):
+        # What it does not speak of stays as base.yaml has it, in dicts, too.
+        base = yaml.safe_load(BASE.read_text())["model"]["init_args"]
+        for argument in ("loss_weights", "schedule", "unet", "discriminator"):
+            wanted = base[argument] | own.get("model", {}).get("init_args", {}).get(argument, {})
+            assert {key: merged["model"]["init_args"][argument][key] for key in wanted} == wanted
     resolved = cli.OmegaConf.to_container(cli.OmegaConf.create(merged), resolve=True)
     large = name == "official.yaml" or name in PUBLISHED
     assert resolved["data"]["init_args"]["size"] == (128 if large else 64)
     assert resolved["data"]["init_args"]["batch_size"] == (8 if large else 128 if name == "syncnet.yaml" else 14)
+
+
+def test_dicts_merge_and_another_class_starts_anew(tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text("model: {init_args: {loss_weights: {gan: 0.5}, lr: 0.1}}")
+    (tmp_path / "two.yaml").write_text("model: {init_args: {loss_weights: {mesh: 0.5}, sampling_steps: [3]}}")
+    told = config("--config=one.yaml", "--config=two.yaml", "--model.loss_weights.sync=0.25", folder=tmp_path)
+    model = told["model"]["init_args"]
+    own = {"simple": 1.0, "vb": 0.001, "l2": 0.0, "sync": 0.25, "lpips": 0.0, "mesh": 0.5, "gan": 0.5}
+    assert model["loss_weights"] == own
+    assert (model["lr"], model["sampling_steps"]) == (0.1, [3])
+    (tmp_path / "two.yaml").write_text("data: {class_path: Folder, init_args: {root: x, filters: {yaw: [null, 9.0]}}}")
+    (tmp_path / "three.yaml").write_text("data: {class_path: LRW, init_args: {root: x, filters: {pitch: [null, 9.0]}}}")
+    told = config("--config=two.yaml", "--config=three.yaml", folder=tmp_path)
+    assert told["data"]["init_args"]["filters"] == {"pitch": [None, 9.0]}
 
 
 def test_interpolation_follows_overrides(tmp_path: Path) -> None:
