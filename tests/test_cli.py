@@ -1,5 +1,7 @@
 """The commands as users type them: run folders, interpolation, mistakes in one line."""
 
+import contextlib
+import io
 import os
 import re
 import subprocess
@@ -37,10 +39,14 @@ def run(arguments: list[str], fresh: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 def config(*arguments: str, folder: Path) -> dict:
     """The configuration that `lightning fit` would run with."""
-    command = [sys.executable, "-c", "from lipsync.cli import fit_main; fit_main()", "fit", "--config", str(BASE)]
-    command += [*arguments, "--print_config"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
-    return yaml.safe_load(done.stdout)
+    printed = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["lightning", "fit", "--config", str(BASE), *arguments, "--print_config"])
+        with contextlib.redirect_stdout(printed), pytest.raises(SystemExit) as stopped:
+            cli.fit_main()
+    assert not stopped.value.code
+    return yaml.safe_load(printed.getvalue())
 
 
 @pytest.mark.parametrize(
