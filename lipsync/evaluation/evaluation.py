@@ -12,7 +12,7 @@ from lipsync.errors import LipsyncError
 from lipsync.evaluation.clips import Clip, Folder, plain
 from lipsync.evaluation.finish import gather
 from lipsync.evaluation.judges import Judges, Sound
-from lipsync.evaluation.protocols import TRUTH, Protocol, Row, named, rows
+from lipsync.evaluation.protocols import DELAYED, TRUTH, Protocol, Row, named, rows
 from lipsync.evaluation.table import Summary
 from lipsync.files import whole
 from lipsync.metrics.quality import texture
@@ -148,4 +148,4 @@ class Evaluation:
 
 def delayed(judges: Judges, face: Tensor, audio: Tensor) -> dict[str, dict[str, float]]:
     """Scores embeddings (W, E) of a true clip with the sound too late: a row for each of SHIFTS that leaves half."""
-    return {f"shifted_{late}": plain(judges.hear(face, audio, late)) for late in SHIFTS if 2 * late <= len(face)}
+    return {f"{DELAYED}{late}": plain(judges.hear(face, audio, late)) for late in SHIFTS if 2 * late <= len(face)}

@@ -4,6 +4,7 @@ from rich.console import Console
 
 from lipsync.errors import LipsyncError
 from lipsync.evaluation.clips import Folder
+from lipsync.evaluation.protocols import DELAYED, TRUTH
 from lipsync.evaluation.report import write_report
 from lipsync.evaluation.table import Results, Summary, rich_tables, summarise, write_tables
 
@@ -30,9 +31,9 @@ def gather(store: Folder, count: int, about: dict[str, str | int | float | list]
             features.setdefault(row, {})[clip.name] = seen
         for row, film in (clip.films or {}).items():
             films.setdefault(row, {})[clip.name] = store.folder / film
-    notes = [f"{clip.name}: {note}" for clip in done for note in clip.notes]
+    summary = summarise(Results(about, scores, features, failed))
+    notes = [*deafness(summary), *(f"{clip.name}: {note}" for clip in done for note in clip.notes)]
     results = Results(about | ({"notes": notes} if notes else {}), scores, features, failed)
-    summary = summarise(results)
     for table in rich_tables(summary):
         Console().print(table)
     print(f"{len(done)} clips scored, {len(failed)} failed")
@@ -41,3 +42,15 @@ def gather(store: Folder, count: int, about: dict[str, str | int | float | list]
     write_report(store.folder, results, summary, films)
     write_tables(store.folder, results, summary)
     return summary
+
+
+def deafness(summary: Summary) -> list[str]:
+    """Notes that the sync judge does not tell the truth from the truth with a late sound, where it does not."""
+    late = [row for row in summary if row.startswith(DELAYED)]
+    if not late or summary[TRUTH]["lse_d_0"].high < summary[late[-1]]["lse_d_0"].low:
+        return []
+    frames = late[-1].removeprefix(DELAYED)
+    return [
+        f"the sync judge does not tell true clips from their sound {frames} frames late, so that what it says means "
+        "nothing: train one on such faces with experiments/syncnet.yaml"
+    ]

@@ -11,6 +11,7 @@ from lipsync.corpora.crop import mask
 from lipsync.errors import LipsyncError
 
 TRUTH, RESIZED = "truth", "resized"
+DELAYED = "shifted_"  # the truth, its sound so many frames late
 SILENCE = -4.0  # of every column of a mel of nothing
 REFERENCES = ("self", "first", "still")
 
