@@ -34,6 +34,8 @@ class Painter:
             raise LipsyncError("an evaluation judges pictures of one size for all models: set data.judged to 128")
         try:
             folder, origin = Path(self.trainer.default_root_dir), str(self.trainer.ckpt_path or "")
+            if (folder / "checkpoints").is_dir():  # tested after a fit: not among its own files
+                folder /= "test"
             return Evaluation(self, data.test, folder, data.judged, origin=origin, **self.hparams.evaluation)
         except TypeError as error:
             raise LipsyncError(f"model.evaluation: {error}") from error

@@ -112,7 +112,7 @@ class Corpus(LightningDataModule):
                 rank_zero_warn(f"clip {id} of {self.root} cannot be read and will be replaced: {why}")
         if stage in ("test", "predict"):
             asked = self.pair_frames, self.pair_clips, self.seed, self.pair_list
-            self.test = Pairs(self.manifest, "test", *asked, tolerant=self.judged is not None)
+            self.test = Pairs(self.manifest, "test", *asked, tolerant=self.judged is not None and stage == "test")
 
     def train_dataloader(self) -> DataLoader:
         rank, world = self.trainer.global_rank, self.trainer.world_size

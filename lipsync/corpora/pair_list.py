@@ -14,8 +14,8 @@ from lipsync.errors import LipsyncError
 def read_pair_list(path: str | Path, manifest: Manifest, rows: np.ndarray) -> np.ndarray:
     """Reads pairs: a line `AUDIO VIDEO` each, or a clip alone, which keeps its own sound.
 
-    A clip is named by its id or by the end of it, with or without a file's ending: `6330/00011` and `6330/00011.mp4`
-    both mean `main/6330/00011`.
+    A clip is named by its id or by the end of it; where a video became one clip, the video's name is enough, with or
+    without its ending: `6330/00011` and `6330/00011.mp4` both mean `main/6330/00011/0`.
 
     Args:
         path: The list.
@@ -30,18 +30,23 @@ def read_pair_list(path: str | Path, manifest: Manifest, rows: np.ndarray) -> np
     """
     if not Path(path).is_file():
         raise LipsyncError(f"{path}: no such list of pairs")
-    ends: dict[str, list[int]] = defaultdict(list)
+    ids: dict[str, set[int]] = {}
+    ends: dict[str, set[int]] = defaultdict(set)
     for row in rows.tolist():
-        parts = manifest[row].id.split("/")
-        for first in range(len(parts)):
-            ends["/".join(parts[first:])].append(row)
+        clip = manifest[row].id
+        ids[clip] = {row}
+        for name in (clip, clip.rpartition("/")[0] or clip):  # preparation numbers the clips of a video
+            parts = name.split("/")
+            for first in range(len(parts)):
+                ends["/".join(parts[first:])].add(row)
 
     def find(name: str, place: str) -> int:
         # As ids are made of file names (`preparation.sources.identifier`).
-        found = ends.get(re.sub(r"[^\w/-]", "_", re.sub(r"\.\w{2,4}$", "", name)), [])
+        clip = re.sub(r"[^\w/-]", "_", re.sub(r"\.\w{2,4}$", "", name))
+        found = ids.get(clip) or ends.get(clip, set())
         if len(found) != 1:
             raise LipsyncError(f"{place}: {name} names {len(found) or 'no'} clips of the split in {manifest.root}")
-        return found[0]
+        return next(iter(found))
 
     pairs: dict[tuple[int, int], None] = {}
     for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):

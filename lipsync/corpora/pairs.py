@@ -31,7 +31,8 @@ class Pairs(Dataset):
         count: number of pairs at most.
         seed: of who drives whom.
         listed: file that says who drives whom (`pair_list`), instead of the seed; `count` pairs of it at most.
-        tolerant: a pair that cannot be read gives a sample of `pair`, `index` and `failed`, why; else it raises.
+        tolerant: a pair that cannot be read gives a sample of `pair`, `index` and `failed`, why, and a mouth that was
+            not measured gives NaN; else it raises.
     """
 
     def __init__(
@@ -49,6 +50,12 @@ class Pairs(Dataset):
             self.rows = self._matched(split, count, seed)
         else:
             self.rows = read_pair_list(listed, manifest, manifest.rows(split))[:count]
+        unmeasured = self.rows[~manifest.has_opening()[self.rows[:, 1]], 1]
+        if len(unmeasured) and not tolerant:
+            raise LipsyncError(
+                f"clip {manifest[unmeasured[0]].id} of {manifest.root} has no mouth opening in its record, which pairs "
+                "need: prepare it with landmarks"
+            )
         self.speakers = manifest.codes("speaker")[self.rows[:, 0]]
 
     def _matched(self, split: str, count: int, seed: int) -> np.ndarray:
@@ -68,14 +75,7 @@ class Pairs(Dataset):
         speakers = manifest.codes("speaker")
         driving = drivers(speakers[donors], seed)
         places = np.searchsorted(donors, rows[np.arange(min(count, len(rows))) * len(rows) // min(count, len(rows))])
-        matched = np.stack([donors[places], donors[driving[places]]], axis=1)
-        for row in matched[:, 1]:
-            if not manifest[row].opening:
-                raise LipsyncError(
-                    f"clip {manifest[row].id} of {manifest.root} has no mouth opening in its record, which pairs need: "
-                    f"prepare it with landmarks"
-                )
-        return matched
+        return np.stack([donors[places], donors[driving[places]]], axis=1)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -1,5 +1,6 @@
 """Those who look and listen: networks that no model was trained with, and the metrics that use them."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -52,7 +53,7 @@ class Judges(nn.Module):
         fid_weights: str | None = None,
     ) -> None:
         super().__init__()
-        if expert is not None and expert == forbidden:
+        if expert is not None and forbidden is not None and Path(expert).resolve() == Path(forbidden).resolve():
             raise LipsyncError(
                 f"evaluation.expert: {expert} is the expert of the model's own loss, which cannot judge it: name "
                 "another one, trained with another seed"
@@ -69,12 +70,14 @@ class Judges(nn.Module):
 
     @torch.no_grad()
     def embed(self, pictures: Tensor, sound: Sound) -> tuple[Tensor, Tensor]:
-        """Returns the embeddings (W, E) of a clip's windows, faces and sounds."""
-        if isinstance(self.syncnet, SyncExpert):
-            windows = pictures.unfold(0, self.syncnet.syncnet.frames, 1).movedim(-1, 1)
-            audio, face = self.syncnet.embed(sound.sliding[:, None], windows)
-            return face, audio
-        return embed(self.syncnet, pictures, sound.samples)
+        """Returns the embeddings (W, E) of a clip's windows, faces and sounds, in float32."""
+        pictures = pictures.float()
+        with torch.autocast(pictures.device.type, enabled=False):
+            if isinstance(self.syncnet, SyncExpert):
+                windows = pictures.unfold(0, self.syncnet.syncnet.frames, 1).movedim(-1, 1)
+                audio, face = self.syncnet.embed(sound.sliding[:, None].float(), windows)
+                return face, audio
+            return embed(self.syncnet, pictures, sound.samples)
 
     def hear(self, face: Tensor, audio: Tensor, late: int = 0) -> dict[str, Tensor]:
         """Scores embeddings (W, E), the sound heard `late` frames too late; SyncNet-v2's as its authors do."""

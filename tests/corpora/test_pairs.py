@@ -88,5 +88,11 @@ def test_missing_openings_are_named(corpus: Path) -> None:
     text = path.read_text()
     path.write_text(text[: text.index('"opening"')] + '"opening": [], "crop_rule": "square", "measurements": {}}')
     build_manifest(corpus)
-    with pytest.raises(LipsyncError, match=r"clip dora/1 .* has no mouth opening"):
-        Pairs(load_manifest(corpus), "val", frames=10)
+    manifest, listed = load_manifest(corpus), corpus / "pairs.txt"
+    listed.write_text("dora/1 carl/0\n")
+    for by in (None, str(listed)):
+        with pytest.raises(LipsyncError, match=r"clip dora/1 .* has no mouth opening"):
+            Pairs(manifest, "val", frames=10, listed=by)
+    pair = Pairs(manifest, "val", frames=10, listed=str(listed), tolerant=True)[0]
+    assert pair["opening_driving"].isnan().all()
+    assert pair["opening"].isfinite().all()

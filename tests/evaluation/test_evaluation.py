@@ -26,7 +26,7 @@ class Copier(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.unet = nn.Linear(1, 1)
+        self.unet = nn.LayerNorm(1)  # every copier's weights are the same
 
     def generate(self, frames: Tensor, reference: Tensor, frame_mels: Tensor, **how: object) -> Tensor:
         assert how == {"steps": 4, "sampler": "ddim", "guidance": 1.0}
