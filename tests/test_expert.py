@@ -160,7 +160,7 @@ def test_the_shipped_experts_judge_speakers_they_never_heard(tmp_path: Path) -> 
 def test_the_expert_of_the_evaluation_is_another_one() -> None:
     loss, evaluation = load_expert("synthetic"), load_expert("synthetic_eval")
     assert type(loss.syncnet) is not type(evaluation.syncnet)
-    assert loss.hparams.objective != evaluation.hparams.objective
+    assert loss.syncnet.face_size != evaluation.syncnet.face_size
 
 
 def test_windows_of_another_length_are_refused() -> None:
