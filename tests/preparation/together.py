@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 PATIENCE = 120  # seconds
 
 
@@ -16,6 +18,7 @@ def together(function: Callable[[], object], notes: Path, times: int = 2) -> lis
     start = context.Barrier(times)
 
     def run(number: int) -> None:
+        torch.set_num_threads(1)  # the parent's OpenMP threads are not in a fork, which would wait for them for ever
         # Whatever is published is renamed into place.
         with open(notes / str(number), "w") as written:
             sys.addaudithook(lambda event, args: written.write(f"{args[1]}\n") if event == "os.rename" else None)
@@ -29,5 +32,6 @@ def together(function: Callable[[], object], notes: Path, times: int = 2) -> lis
             process.start()
     for process in processes:
         process.join(PATIENCE)
+        process.kill()
     assert [process.exitcode for process in processes] == [0] * times
     return [(notes / str(number)).read_text().splitlines() for number in range(times)]
