@@ -12,7 +12,9 @@ BRIDGE = 168  # of the nose, between the eyes
 NOSE_BASE = 2
 CHIN = 152
 UPPER_LIP, LOWER_LIP = 13, 14  # middles of the inner outline
-TRACKED = (BRIDGE, NOSE_BASE, CHIN, UPPER_LIP, LOWER_LIP)
+# The face's outline from the ear left in the picture by way of the chin to the other.
+JAW = (234, 93, 132, 58, 172, 136, 150, 149, 176, 148, CHIN, 377, 400, 378, 379, 365, 397, 288, 361, 323, 454)
+TRACKED = (BRIDGE, NOSE_BASE, UPPER_LIP, LOWER_LIP, *JAW)
 EYES = (33, 263)  # outer corners, left and right in the picture
 FOREHEAD = 10
 MOUTH_CORNERS = (78, 308)  # of the inner outline, left and right in the picture

@@ -1,50 +1,30 @@
-"""Dubbing a video of any length: read, track, generate, composite, write; the stream holds one chunk at a time."""
+"""Dubbing from file to file, and frame by frame."""
 
-import tempfile
+import sys
 from collections.abc import Iterator
-from fractions import Fraction
-from functools import partial
-from itertools import takewhile
+from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
 import torch
-from rich.console import Console
-from rich.progress import Progress
-from torch import Tensor
 
 from lipsync import checkpoints, samplers
 from lipsync.container import open_media
 from lipsync.device import choose_device
-from lipsync.dubbing.composite import composite
-from lipsync.dubbing.generate import generate
-from lipsync.dubbing.read import PlaneFrame, read_format, read_planes
-from lipsync.dubbing.track import plan
-from lipsync.dubbing.write import CONTAINERS, write
+from lipsync.dubbing.encoder import CONTAINERS
+from lipsync.dubbing.label import describe
+from lipsync.dubbing.label import mark as marked
+from lipsync.dubbing.occlusion import Occlusion
+from lipsync.dubbing.progress import frame_progress
+from lipsync.dubbing.read import PlaneFrame, to_image
+from lipsync.dubbing.report import DubReport, save, tell
+from lipsync.dubbing.stages import Model, staged
+from lipsync.dubbing.write import write
 from lipsync.errors import LipsyncError
 from lipsync.preparation.faces import FaceFinder
 from lipsync.preparation.tracks import Finder
-from lipsync.randomness import normal
-from lipsync.sound import SAMPLE_RATE, decode_to_wav, map_wav
+from lipsync.video import TimedFrame
 
-
-class DubReport(NamedTuple):
-    """What was written: the frames in it, how many of them were painted, and its length in seconds."""
-
-    out: str
-    frames: int
-    painted: int
-    seconds: float
-
-
-class Model(Protocol):
-    """What paints: `lipsync.diff2lip.Diff2Lip`."""
-
-    size: int
-    crop_rule: str
-
-    def generate(self, frames: Tensor, reference: Tensor, frame_mels: Tensor, **how: object) -> Tensor:
-        """Repaints the lower half of (N, 3, S, S) frames."""
+TOLD = ("sampler", "steps", "guidance", "seed", "face", "length", "missing", "reference")  # by the label
 
 
 def dub(
@@ -52,19 +32,44 @@ def dub(
     audio: str,
     out: str,
     checkpoint: str,
+    face: str = "largest",
+    others: dict[str, str] | None = None,
+    length: str = "video",
+    missing: str = "keep",
+    reference: str = "closed",
+    occlusion: str | Occlusion | None = None,
+    quality: str = "source",
+    mark: bool = False,
+    resume: bool = False,
+    report: str | None = None,
     steps: int | None = None,
     sampler: str = "ddim",
     guidance: float = 1.0,
     seed: int = 0,
     device: str = "auto",
 ) -> DubReport:
-    """Dubs a video: the most prominent face speaks the new sound; all else stays as it is.
+    """Dubs a video: a face speaks the new sound; all else stays as it is, and the file says that it is synthetic.
 
     Args:
-        video: Any video with a face; as long as the sound, or it is cut, or the sound is.
-        audio: Any file with sound; it begins with the first frame.
-        out: The .mp4, .mkv or .mov to write.
+        video: Any video, or a still picture with a length that is not `video`.
+        audio: Any file with sound; it begins with the first frame, or, as the video's own file, where it always did.
+        out: The .mp4, .mkv, .mov or .webm to write.
         checkpoint: A trained Diff2Lip: a `.ckpt` or `.safetensors` of ours, or the official `.pt`.
+        face: Who speaks: largest, speaker (whose mouth moves with the video's own sound), all, numbers as `lipsync
+            faces` lists them ("0,3"), or a box in pixels that holds the face ("y0,y1,x0,x1").
+        others: Further faces, written alike, and the sound of each.
+        length: video: all of it, with the sound cut or followed by silence; audio: cut to the sound; loop, bounce and
+            hold: as long as the sound, from the start again, back and forth, or with the last frame held.
+        missing: Frames without a face fit to be painted: keep them as they are, hold the face's last place,
+            interpolate it, or error.
+        reference: What tells the face's identity: self, the frame itself; first, the first frame with the face; closed,
+            the one with the most closed mouth.
+        occlusion: A video, as long and large as this one, that is white where something covers the face; in Python also
+            a function of frame and format that gives (H, W) in [0, 1], or None.
+        quality: Of the picture: source, near_lossless or lossless.
+        mark: Draw a visible mark that the video is synthetic.
+        resume: Go on with what an interrupted dub left beside `out`.
+        report: A .json to write, with every remark and its time.
         steps: Sampling steps; without, the checkpoint's own number.
         sampler: ddim, ddpm or dpmpp_2m.
         guidance: How far the sound's influence is overstated; 1 is as trained.
@@ -72,16 +77,60 @@ def dub(
         device: Where to compute: cpu, cuda, ... or auto.
 
     Raises:
-        LipsyncError: An input that is missing or is not what it should be, no face, or no place for `out`.
+        LipsyncError: An input that is missing or is not what it should be, or no place for `out`.
     """
-    check(video, audio, out)
+    check(video, [audio, *(others or {}).values()], out, report)
+    place = choose_device(device)
+    model, how = load(checkpoint, steps, sampler, guidance, place)
+    chosen = {"face": face, "others": others, "length": length, "missing": missing, "reference": reference}
+    written = dub_with(
+        model, FaceFinder(place), video, audio, out, quality, mark, resume, checkpoint,
+        occlusion=occlusion, seed=seed, device=place, **chosen, **how,
+    )  # fmt: skip
+    if report is not None:
+        save(written, report)
+    return written
+
+
+def dub_frames(
+    video: str,
+    audio: str,
+    checkpoint: str,
+    steps: int | None = None,
+    sampler: str = "ddim",
+    guidance: float = 1.0,
+    device: str = "auto",
+    **chosen: object,
+) -> Iterator[TimedFrame]:
+    """Dubs a video frame by frame as they are asked for, without writing it: upright RGB, and seconds from the first.
+
+    Args:
+        chosen: face, others, length, missing, reference, occlusion, seed, as for `dub`.
+
+    Raises:
+        LipsyncError: As `dub`.
+    """
+    place = choose_device(device)
+    model, how = load(checkpoint, steps, sampler, guidance, place)
+    with (
+        frame_progress() as progress,
+        staged(model, FaceFinder(place), video, audio, progress, device=place, **chosen, **how) as dubbing,
+        closing(dubbing.frames(0)) as frames,
+    ):
+        progress.stop()
+        for frame in frames:
+            yield TimedFrame(float(frame.time), to_image(frame, dubbing.source))
+
+
+def load(
+    checkpoint: str, steps: int | None, sampler: str, guidance: float, device: torch.device
+) -> tuple[torch.nn.Module, dict[str, object]]:
+    """Reads a model onto a device, and how it shall sample; says now what is wrong with either."""
     samplers.named(sampler)
-    device = choose_device(device)
     model = checkpoints.load_diff2lip(checkpoint, device)
-    if steps is not None:
-        model.diffusion.respaced(steps, model.hparams.spacing)  # says now what is wrong with it
-    how = {"steps": steps, "sampler": sampler, "guidance": guidance}
-    return dub_with(model, FaceFinder(device), video, audio, out, seed, device, **how)
+    steps = model.hparams.sampling_steps[0] if steps is None else steps
+    model.diffusion.respaced(steps, model.hparams.spacing)
+    return model, {"steps": steps, "sampler": sampler, "guidance": guidance}
 
 
 def dub_with(
@@ -90,46 +139,57 @@ def dub_with(
     video: str,
     audio: str,
     out: str,
-    seed: int = 0,
-    device: torch.device | str = "cpu",
-    **how: object,
+    quality: str = "source",
+    mark: bool = False,
+    resume: bool = False,
+    checkpoint: str = "",
+    watched: bool = True,
+    **options: object,
 ) -> DubReport:
-    """Dubs with a model and a face finder at hand; `how` are the model's own options; else as `dub`."""
-    source = read_format(video)
-    noise = normal(seed, "sampling", torch.zeros(1, dtype=torch.int64), (3, model.size, model.size)).to(device)
-    paint = partial(model.generate, noise=noise, seed=seed, **how)
-    with tempfile.TemporaryDirectory() as folder, Progress(console=Console(stderr=True), transient=True) as progress:
-        decode_to_wav(audio, f"{folder}/sound.wav")
-        sound = map_wav(f"{folder}/sound.wav")
+    """Dubs with a model and a face finder at hand.
 
-        def frames(title: str, total: int | None) -> Iterator[PlaneFrame]:
-            """The frames that begin while there is sound."""
-            seconds = Fraction(len(sound), SAMPLE_RATE)
-            heard = takewhile(lambda frame: frame.time < seconds, read_planes(video, source))
-            return progress.track(heard, total=total, description=title)
+    Args:
+        watched: Show progress.
+        options: Those of `staged`.
+        The others: As for `dub`.
+    """
+    with frame_progress(watched) as progress, staged(model, finder, video, audio, progress, **options) as dubbing:
+        source, total = dubbing.source, len(dubbing.timeline.numbers)
 
-        planned = plan(frames("Finding faces", source.frames), source, finder, model.crop_rule)
-        total, painted = len(planned.tracks), int((planned.tracks >= 0).sum())
-        if not painted:
-            raise LipsyncError(f"{video}: no face in any of its {total} frames")
+        def frames(first: int) -> Iterator[PlaneFrame]:
+            with closing(dubbing.frames(first)) as painted:
+                shown = (marked(frame, source) for frame in painted) if mark else painted
+                yield from progress.track(shown, total=total, completed=first, description="Dubbing")
 
-        chunks = generate(frames("Dubbing", total), planned, video, source, sound, paint, model.size, device)
-        seconds = write(out, composite(chunks, source), source, audio)
-    print(f"{out}: {total} frames, {painted} painted, {total - painted} passed through")
-    return DubReport(out, total, painted, float(seconds))
+        sounds = [voice.path for voice in dubbing.voices]
+        weights = checkpoints.fingerprint(model) if isinstance(model, torch.nn.Module) else ""
+        how = {name: options[name] for name in TOLD if name in options}
+        label = describe(checkpoint, weights, video, sounds, **how)
+        recipe = {name: str(value) for name, value in (options | {"mark": mark}).items() if name != "device"}
+        try:
+            write(out, frames, dubbing.timeline, source, video, dubbing.voices, quality, label, resume, recipe)
+        except KeyboardInterrupt:
+            print(f"{out}: interrupted; the same command with --resume=true goes on from there", file=sys.stderr)
+            raise
+    report = DubReport(out, total, dubbing.painted, float(dubbing.seconds), dubbing.remarks)
+    tell(report, dubbing.leftover)
+    return report
 
 
-def check(video: str, audio: str, out: str) -> None:
+def check(video: str, sounds: list[str], out: str, report: str | None = None) -> None:
     """Finds a user's mistakes before the long work; raises LipsyncError."""
-    for path in (video, audio):
+    for path in (video, *sounds):
         open_media(path).close()
-    target = Path(out)
-    if target.suffix.lower() not in CONTAINERS:
+    suffix = Path(out).suffix.lower()
+    if suffix not in CONTAINERS:
         raise LipsyncError(f"{out}: the name must end in {', '.join(CONTAINERS)}")
-    if not target.parent.is_dir():
-        raise LipsyncError(f"{out}: there is no folder {target.parent}")
-    if target.is_dir():
-        raise LipsyncError(f"{out}: is a folder")
-    for path in (video, audio):
-        if target.exists() and target.samefile(path):
-            raise LipsyncError(f"{out}: is {path} itself, which would be overwritten; choose another name")
+    for target in (out, report):
+        if target is None:
+            continue
+        if not Path(target).parent.is_dir():
+            raise LipsyncError(f"{target}: there is no folder {Path(target).parent}")
+        if Path(target).is_dir():
+            raise LipsyncError(f"{target}: is a folder")
+        for path in (video, *sounds):
+            if Path(target).exists() and Path(target).samefile(path):
+                raise LipsyncError(f"{target}: is {path} itself, which would be overwritten; choose another name")

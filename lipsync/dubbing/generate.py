@@ -1,8 +1,7 @@
-"""Second pass: faces are cut out of the planes and repainted to the new sound, a chunk of frames at a time."""
+"""Second pass: faces are cut out of the planes and repainted to the new sound, in batches that run across cuts."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from itertools import groupby, islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,75 +10,149 @@ import torch
 from torch import Tensor
 
 from lipsync.corpora.crop import crop
+from lipsync.corpora.landmarks import JAW
 from lipsync.corpora.mel import clip_mels
 from lipsync.dubbing.colour import plane_boxes, to_rgb
+from lipsync.dubbing.plan import Painted, Plan
 from lipsync.dubbing.read import Format, PlaneFrame, read_frame
-from lipsync.dubbing.track import Plan
+from lipsync.dubbing.voices import Voice
 
-CHUNK = 16  # frames generated at once
-# Repaints the lower half of frames (N, 3, S, S), given the reference (1, 3, S, S) and frame_mels (N, 80, 16).
+BATCH = 16  # faces generated at once, and frames held for them
+# Repaints the lower half of frames (M, 3, S, S), given references (M, 3, S, S) and frame_mels (M, 80, 16).
 Paint = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class Chunk(NamedTuple):
-    """Frames in a row with the same face: boxes (N, 4) and its new squares (N, 3, S, S); both None without a face."""
+    """Frames in a row, and the M faces painted in them.
+
+    Attributes:
+        frames: Up to BATCH of them.
+        owners: (M,) int64, place in `frames` of each face.
+        boxes: (M, 4).
+        outlines: (M, K, 2), the jaw as `plan.Painted` has it.
+        squares: (M, 3, S, S) in [-1, 1], the new faces.
+        weights: (M,), how much of them is shown.
+    """
 
     frames: list[PlaneFrame]
-    boxes: Tensor | None
-    squares: Tensor | None
+    owners: Tensor
+    boxes: Tensor
+    outlines: Tensor
+    squares: Tensor
+    weights: Tensor
 
 
 def generate(
     frames: Iterable[PlaneFrame],
     plan: Plan,
+    pts: np.ndarray,
     video: str | Path,
     source: Format,
-    sound: np.ndarray,
+    voices: Sequence[Voice],
     paint: Paint,
     size: int,
     device: torch.device | str = "cpu",
 ) -> Iterator[Chunk]:
-    """Repaints the planned face in every frame; holds one chunk at a time.
+    """Repaints every planned face; holds one chunk at a time.
 
     Args:
-        frames: The video's, in order; `video` itself is sought for the references.
-        sound: (samples,) int16 at 16 kHz; its first sample meets the first frame.
+        frames: As they are shown, in order; `video` itself is sought for the references.
+        plan: Which faces, by the frames' numbers.
+        pts: (F,) of the video's frames by number.
+        video, source: The video and its format.
+        voices: The sounds that the plan's faces speak.
         paint: What makes new squares of old ones.
         size: S, their side.
         device: Where to compute.
     """
-    for track, run in groupby(enumerate(frames), key=lambda pair: plan.tracks[pair[0]]):
-        if track >= 0:
-            number, pts = plan.references[track]
-            moment = read_frame(video, source, number, pts)
-            reference = face_squares([moment], plan.boxes[[number]], source, size, device)
-        while pairs := list(islice(run, CHUNK)):
-            numbers, chunk = (list(values) for values in zip(*pairs, strict=True))
-            if track < 0:
-                yield Chunk(chunk, None, None)
-                continue
-            boxes = plan.boxes[numbers]
-            squares = face_squares(chunk, boxes, source, size, device)
-            mels = clip_mels(sound, [frame.time for frame in chunk], device)
-            yield Chunk(chunk, boxes, paint(squares, reference, mels))
+    references = References(video, source, plan, pts, size, device)
+    for chunk, faces in _chunks(frames, plan):
+        owners = torch.tensor([place for place, _ in faces], dtype=torch.int64)
+        if not faces:
+            nothing = torch.empty(0, 3, size, size)
+            yield Chunk(chunk, owners, torch.empty(0, 4), torch.empty(0, len(JAW), 2), nothing, torch.empty(0))
+            continue
+        stretches, shown = [plan.faces[face] for _, face in faces], [chunk[place] for place, _ in faces]
+        boxes, outlines, weights = (_moments(stretches, shown, name) for name in ("boxes", "outlines", "weights"))
+        old = face_squares(shown, boxes, source, size, device)
+        stills, mels = references.of(stretches, old), _mels(stretches, shown, voices, device)
+        parts = zip(old.split(BATCH), stills.split(BATCH), mels.split(BATCH), strict=True)
+        yield Chunk(chunk, owners, boxes, outlines, torch.cat([paint(*part) for part in parts]), weights)
+
+
+def _chunks(frames: Iterable[PlaneFrame], plan: Plan) -> Iterator[tuple[list[PlaneFrame], list[tuple[int, int]]]]:
+    """Frames, and (place among them, number of the plan's face) of what is painted, BATCH of either or a few more."""
+    chunk, faces = [], []
+    for frame in frames:
+        faces += [(len(chunk), face) for face in plan.at(frame.number)]
+        chunk.append(frame)
+        if len(chunk) >= BATCH or len(faces) >= BATCH:
+            yield chunk, faces
+            chunk, faces = [], []
+    if chunk:
+        yield chunk, faces
+
+
+def _moments(stretches: Sequence[Painted], frames: Sequence[PlaneFrame], name: str) -> Tensor:
+    """What each stretch holds under that name for the frame beside it, (M, ...)."""
+    pairs = zip(stretches, frames, strict=True)
+    return torch.stack([getattr(stretch, name)[frame.number - stretch.first] for stretch, frame in pairs])
+
+
+class References:
+    """The square that tells each face's identity, read when it is first wanted."""
+
+    def __init__(
+        self, video: str | Path, source: Format, plan: Plan, pts: np.ndarray, size: int, device: torch.device | str
+    ) -> None:
+        self.video, self.source, self.plan, self.pts = video, source, plan, pts
+        self.size, self.device = size, device
+        self.known: dict[tuple[int, int], Tensor] = {}
+
+    def of(self, faces: Sequence[Painted], old: Tensor) -> Tensor:
+        """References (M, 3, S, S) of faces, given the squares `old` (M, 3, S, S) as they are in the picture."""
+        wanted = [(face.track, face.reference) for face in faces]
+        read = {key: self.known.get(key) for key in wanted if key[1] >= 0}  # the others have had their say
+        self.known = {key: self._read(*key) if square is None else square for key, square in read.items()}
+        return torch.stack([self.known.get(key, square) for key, square in zip(wanted, old, strict=True)])
+
+    def _read(self, track: int, number: int) -> Tensor:
+        stretches = (face for face in self.plan.faces if face.track == track)
+        face = next(face for face in stretches if 0 <= number - face.first < len(face.boxes))
+        moment = read_frame(self.video, self.source, number, int(self.pts[number]))
+        return face_squares([moment], face.boxes[[number - face.first]], self.source, self.size, self.device)[0]
+
+
+def _mels(
+    faces: Sequence[Painted], frames: Sequence[PlaneFrame], voices: Sequence[Voice], device: torch.device | str
+) -> Tensor:
+    """(M, 80, 16): what each face says at its frame's own time."""
+    mels = torch.empty(0)
+    for number in sorted({face.voice for face in faces}):
+        places = [place for place, face in enumerate(faces) if face.voice == number]
+        voice = voices[number]
+        heard = clip_mels(voice.samples, [frames[place].time + voice.lead for place in places], device)
+        mels = heard.new_empty(len(faces), *heard.shape[1:]) if not len(mels) else mels
+        mels[places] = heard
+    return mels
 
 
 def face_squares(
-    frames: list[PlaneFrame], boxes: Tensor, source: Format, size: int, device: torch.device | str
+    frames: Sequence[PlaneFrame], boxes: Tensor, source: Format, size: int, device: torch.device | str
 ) -> Tensor:
-    """Cuts out the boxes (N, 4) as RGB squares (N, 3, S, S) in [-1, 1].
+    """Cuts out the boxes (M, 4) of the frames beside them as RGB squares (M, 3, S, S) in [-1, 1].
 
     Crop and colour matrix are linear, so each plane is cropped in its own pixels and only squares are converted.
     """
     squares = [
         _plane_squares([frame.planes[plane] for frame in frames], plane_box, size, device)
-        for plane, plane_box in enumerate(plane_boxes(boxes, source.halved))
+        for plane, plane_box in enumerate(plane_boxes(boxes, source))
     ]
     return to_rgb(torch.cat(squares, dim=1), source.colour)
 
 
 def _plane_squares(planes: list[np.ndarray], boxes: Tensor, size: int, device: torch.device | str) -> Tensor:
-    """(N, 1, S, S) of one plane: only the pixels around each box travel to the device, the plane's edge repeated."""
+    """(M, 1, S, S) of one plane: only the pixels around each box travel to the device, the plane's edge repeated."""
     height, width = planes[0].shape
     side = float((boxes[:, 1::2] - boxes[:, ::2]).max())
     first = boxes[:, ::2].floor().long() - 1

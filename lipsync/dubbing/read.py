@@ -1,8 +1,9 @@
 """The source's planes, frame by frame, as the decoder gives them: what is not painted is never converted."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,8 +16,13 @@ from av.video.stream import VideoStream
 
 from lipsync.container import decode, open_media, video_stream
 from lipsync.dubbing.colour import Colour
+from lipsync.dubbing.index import is_at
 from lipsync.errors import LipsyncError
 from lipsync.video import SCALING
+
+# Pixel formats that are kept -> luma samples to one of chroma, across and down.
+SUBSAMPLING = {"yuv420p": (2, 2), "yuv422p": (2, 1), "yuv444p": (1, 1)}
+PICTURES = ("image2", "gif", "apng")  # demuxers of what may be one picture, besides png_pipe, webp_pipe, ...
 
 
 class Format(NamedTuple):
@@ -24,12 +30,16 @@ class Format(NamedTuple):
 
     Attributes:
         width, height: Upright, in pixels.
-        planes: Pixel format of the planes, yuv420p, or yuv444p for odd sizes, which 4:2:0 cannot hold in H.264.
+        planes: Pixel format of the planes: yuv420p, yuv422p or yuv444p, at 10 bits with the ending 10le.
         colour: Matrix and range of the planes.
         tags: The stream's colorspace, color_range, color_primaries and color_trc; unnamed ones stay unnamed.
         rate: Average frames a second.
         aspect: Of one pixel, width over height.
         frames: How many there are by the header, or None where it does not tell.
+        codec: FFmpeg's name of the video's codec.
+        bit_rate: Of the video in bits a second, or None where the header does not tell.
+        still: Whether it is a picture, one frame that has no duration of its own.
+        start: Pts of the first frame.
     """
 
     width: int
@@ -41,16 +51,33 @@ class Format(NamedTuple):
     rate: Fraction
     aspect: Fraction
     frames: int | None
+    codec: str = "h264"
+    bit_rate: int | None = None
+    still: bool = False
+    start: int = 0
 
     @property
-    def halved(self) -> bool:
-        """Whether chroma has half the resolution."""
-        return self.planes == "yuv420p"
+    def subsampling(self) -> tuple[int, int]:
+        """Luma samples to one of chroma, across and down."""
+        return SUBSAMPLING[self.planes[:7]]
+
+    @property
+    def depth(self) -> int:
+        """Bits of a sample, 8 or 10."""
+        return self.colour.depth
 
 
 class PlaneFrame(NamedTuple):
-    """One frame: time in seconds since the first, pts and duration in ticks, planes Y, U, V (H, W) uint8, upright."""
+    """One frame of a video, upright.
 
+    Attributes:
+        number: Of the source's frame, counted from 0.
+        time: Seconds since the first frame.
+        pts, duration: In ticks of the source's time base.
+        planes: Y, U, V (H, W), uint8, or uint16 where the source has 10 bits.
+    """
+
+    number: int
     time: Fraction
     pts: int
     duration: int
@@ -58,51 +85,80 @@ class PlaneFrame(NamedTuple):
 
 
 def read_format(path: str | Path) -> Format:
-    """Reads a video's header and first frame.
+    """Reads a video's header and first frame, or a picture.
 
     Raises:
         LipsyncError: No such file, not a video, or nothing in it can be decoded.
     """
     with open_media(path) as container:
         stream = video_stream(container, path)
-        frame = next(decode(container, stream), None)
+        frames = decode(container, stream)
+        frame = next(frames, None)
         if frame is None:
             raise LipsyncError(f"{path}: no frame can be decoded")
         width, height, aspect = frame.width, frame.height, stream.sample_aspect_ratio or Fraction(1)
         if frame.rotation % 180:
             width, height, aspect = height, width, 1 / aspect
-        colour, planes = Colour.of(frame), "yuv444p" if width % 2 or height % 2 else "yuv420p"
+        colour, planes = Colour.of(frame), _nearest(frame)
         tags = {name: int(getattr(frame, name)) for name in ("color_primaries", "color_trc")}
         tags["color_range"] = int(ColorRange.JPEG if colour.full else frame.color_range)
-        tags["colorspace"] = colour.matrix if frame.format.is_rgb else int(frame.colorspace)
-        if frame.format.is_rgb:
+        tags["colorspace"] = colour.matrix if _is_rgb(frame) else int(frame.colorspace)
+        if _is_rgb(frame):
             tags["color_range"], colour = int(ColorRange.MPEG), colour._replace(full=False)
         if frame.format.name not in (planes, planes.replace("yuv", "yuvj")):
-            print(f"{path}: {frame.format.name} of {width} x {height} pixels is written as {planes}")
+            alpha = any(part.is_alpha for part in frame.format.components)
+            without = ", without its transparency" if alpha else ""
+            print(f"{path}: {frame.format.name} of {width} x {height} pixels is written as {planes}{without}")
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         seconds = Fraction(0) if stream.duration is None else stream.duration * stream.time_base
-        frames = stream.frames or round(seconds * rate) or None
-        return Format(width, height, planes, colour, tags, stream.time_base, rate, aspect, frames)
+        picture = container.format.name in PICTURES or container.format.name.endswith("_pipe")
+        still = picture and next(frames, None) is None
+        return Format(
+            width,
+            height,
+            planes,
+            colour,
+            tags,
+            stream.time_base,
+            rate,
+            aspect,
+            1 if still else stream.frames or round(seconds * rate) or None,
+            stream.codec.name,
+            # In these it is a ceiling.
+            None if stream.codec.name in ("mpeg1video", "mpeg2video") else stream.bit_rate,
+            still,
+            frame.pts or 0,
+        )
 
 
-def read_planes(path: str | Path, source: Format) -> Iterator[PlaneFrame]:
-    """Decodes a video in presentation order, one frame at a time; a damaged tail ends it."""
+def read_planes(path: str | Path, source: Format, first: tuple[int, int] | None = None) -> Iterator[PlaneFrame]:
+    """Decodes a video in presentation order, one frame at a time; a damaged tail ends it.
+
+    Args:
+        path: The video.
+        source: Its format.
+        first: Number and pts of the frame to begin with, which is sought: exactly, or by decoding from the start.
+    """
+    number, pts = first or (0, source.start)
+    if number and is_at(path, number, pts):
+        with open_media(path) as container:
+            stream = video_stream(container, path)
+            frames = _sought(container, stream, source, number, pts)
+            if (frame := next(frames, None)) is not None:
+                yield frame
+                yield from frames
+                return
     with open_media(path) as container:
-        yield from _frames(container, video_stream(container, path), source)
+        yield from islice(_frames(decode(container, video_stream(container, path)), source), number, None)
 
 
-def read_frame(path: str | Path, source: Format, index: int, pts: int) -> PlaneFrame:
-    """Decodes the frame of this number and pts: from the key frame before it, or all over where seeking misses it."""
-    with open_media(path) as container:
-        stream = video_stream(container, path)
-        try:
-            container.seek(pts, stream=stream)
-            found = next((f for f in _frames(container, stream, source) if f.pts >= pts), None)
-        except av.error.FFmpegError:  # a stream that cannot be sought
-            found = None
-        if found is not None and found.pts == pts:
-            return found
-    return next(islice(read_planes(path, source), index, None))
+def read_frame(path: str | Path, source: Format, number: int, pts: int) -> PlaneFrame:
+    """Decodes the frame of this number and pts."""
+    with closing(read_planes(path, source, (number, pts))) as frames:
+        frame = next(frames, None)
+    if frame is None:
+        raise LipsyncError(f"{path}: there is no frame {number} any more; was it replaced?")
+    return frame
 
 
 def to_image(frame: PlaneFrame, source: Format) -> np.ndarray:
@@ -123,24 +179,59 @@ def to_video_frame(frame: PlaneFrame, source: Format) -> VideoFrame:
     """Hands a frame's planes, pts and duration back to PyAV."""
     result = VideoFrame(source.width, source.height, source.planes)
     for target, plane in zip(result.planes, frame.planes, strict=True):
-        _view(target)[:] = plane
+        _view(target, source.depth)[:] = plane
     result.pts, result.time_base, result.duration = frame.pts, source.time_base, frame.duration
     return result
 
 
-def _frames(container: InputContainer, stream: VideoStream, source: Format) -> Iterator[PlaneFrame]:
-    """Frames whose pts advance; those without a pts follow at the stream's rate, as in old AVI files."""
+def _sought(
+    container: InputContainer, stream: VideoStream, source: Format, number: int, pts: int
+) -> Iterator[PlaneFrame]:
+    """Frames from that of `pts` on, decoded from a key frame before it; none where that misses it."""
+    try:
+        container.seek(pts, stream=stream)
+    except av.error.FFmpegError:  # a stream that cannot be sought
+        return
+    decoded, begun = decode(container, stream), False
+    for frame in decoded:
+        begun = begun or frame.key_frame  # what comes before may lack the frames that it was predicted from
+        if frame.pts is None or frame.pts > pts or (frame.pts == pts and not begun):
+            return
+        if frame.pts == pts:
+            yield from _frames(chain([frame], decoded), source, number)
+            return
+
+
+def _frames(decoded: Iterable[VideoFrame], source: Format, first: int = 0) -> Iterator[PlaneFrame]:
+    """Frames, numbered from `first` on, whose pts advance; those without one follow at the stream's rate."""
     reformatter = VideoReformatter()
-    step = max(1, round(1 / (source.rate * source.time_base)))
-    first = last = None
-    for frame in decode(container, stream):
-        if frame.pts is None or (last is not None and frame.pts <= last):
-            pts = 0 if last is None else last + step
+    step, last = max(1, round(1 / (source.rate * source.time_base))), None
+    for number, frame in enumerate(decoded, first):
+        if frame.pts is None or (last is not None and frame.pts <= last):  # as in old AVI files
+            last = source.start if last is None else last + step
         else:
-            pts = frame.pts
-        first, last = pts if first is None else first, pts
-        time = (pts - first) * source.time_base
-        yield PlaneFrame(time, pts, frame.duration or step, _planes(frame, source, reformatter))
+            last = frame.pts
+        time = (last - source.start) * source.time_base
+        yield PlaneFrame(number, time, last, frame.duration or step, _planes(frame, source, reformatter))
+
+
+def _nearest(frame: VideoFrame) -> str:
+    """The kept pixel format that holds a frame at the least cost; RGB and grey become what every player plays."""
+    turned = bool(frame.rotation % 180)
+    width, height = (frame.height, frame.width) if turned else (frame.width, frame.height)
+    across, down = frame.format.chroma_width(8) < 8, frame.format.chroma_height(8) < 8
+    if _is_rgb(frame) or len(frame.format.components) < 3:
+        across = down = True
+    if across != down and turned:  # 4:2:2 on its side
+        across = down = False
+    # H.264 has no halves of odd sizes.
+    across, down = across and width % 2 == 0, down and height % 2 == 0
+    planes = "yuv420p" if across and down else "yuv422p" if across else "yuv444p"
+    return planes + "10le" * (Colour.of(frame).depth == 10)
+
+
+def _is_rgb(frame: VideoFrame) -> bool:
+    return frame.format.is_rgb or frame.format.has_palette
 
 
 def _planes(frame: VideoFrame, source: Format, reformatter: VideoReformatter) -> tuple[np.ndarray, ...]:
@@ -151,13 +242,14 @@ def _planes(frame: VideoFrame, source: Format, reformatter: VideoReformatter) ->
     if (frame.format.name.replace("yuvj", "yuv"), frame.width, frame.height) != (source.planes, width, height):
         matrix = source.colour.matrix
         into = ColorRange.JPEG if source.colour.full else ColorRange.MPEG
-        out_of = ColorRange.JPEG if frame.format.is_rgb else into
+        out_of = ColorRange.JPEG if _is_rgb(frame) else into
         frame = reformatter.reformat(
             frame, width, height, source.planes, matrix, matrix, SCALING, src_color_range=out_of, dst_color_range=into
         )
-    return tuple(np.rot90(_view(plane), turns).copy() for plane in frame.planes)
+    return tuple(np.rot90(_view(plane, source.depth), turns).copy() for plane in frame.planes)
 
 
-def _view(plane: av.video.plane.VideoPlane) -> np.ndarray:
-    """(H, W) uint8 onto a plane's memory, without the padding of its lines."""
-    return np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+def _view(plane: av.video.plane.VideoPlane, depth: int) -> np.ndarray:
+    """(H, W) onto a plane's memory, without the padding of its lines."""
+    levels = np.frombuffer(plane, "<u2" if depth == 10 else np.uint8)
+    return levels.reshape(-1, plane.line_size // levels.itemsize)[: plane.height, : plane.width]

@@ -1,59 +1,157 @@
-"""First pass over the source: which face is painted in each frame, and where."""
+"""First pass over the source: where every face is in every frame, kept on disk for the next dub of the same video."""
 
+import hashlib
+import io
+import os
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from lipsync.corpora.crop import rule_boxes
-from lipsync.dubbing.read import Format, PlaneFrame, to_image
-from lipsync.preparation.tracks import Finder, Track, find_tracks
+from lipsync.checkpoints import fingerprint
+from lipsync.corpora.landmarks import TRACKED
+from lipsync.dubbing.read import Format, PlaneFrame, read_planes, to_image
+from lipsync.files import whole
+from lipsync.preparation.faces import FaceFinder
+from lipsync.preparation.tracks import CutDetector, Finder, Track, find_tracks
+
+VERSION = 1  # of what is found: tracks that another version kept are found anew
+KEPT = 500_000_000  # bytes of all kept tracks together
+DIGEST = 32  # bytes before the content that say whether it is whole
 
 
-class Plan(NamedTuple):
-    """What to paint.
+class Survey(NamedTuple):
+    """What the first pass knows of a video.
 
     Attributes:
-        boxes: (F, 4) float32, NaN where no face is painted.
-        tracks: (F,) int64, number of the face track painted in each frame, or -1.
-        references: Number and pts of the frame that is each track's reference.
+        pts: (F,) int64 of every frame, as in the file.
+        end: Of the last frame, in the same ticks.
+        tracks: Every face, in the order of their first frames, left to right: a face's number is its place here.
+        cuts: (C,) int64, numbers of the frames that begin a new shot, the video's first not among them.
     """
 
-    boxes: Tensor
-    tracks: np.ndarray
-    references: list[tuple[int, int]]
+    pts: np.ndarray
+    end: int
+    tracks: list[Track]
+    cuts: np.ndarray
 
 
-def plan(frames: Iterable[PlaneFrame], source: Format, finder: Finder, crop_rule: str = "square") -> Plan:
-    """Follows the faces and chooses one for every frame: among tracks at the same time, the most prominent one.
+def survey(
+    video: str | Path,
+    source: Format,
+    finder: Finder,
+    watch: Callable[[Iterable[PlaneFrame]], Iterable[PlaneFrame]] = iter,
+) -> Survey:
+    """Finds all faces of a video in one pass of which only points stay, or remembers them from an earlier one.
 
-    Prominence is length times size. The others, and frames without a face, are left as they are.
+    Kept are the tracks of the shipped face networks only, by the file's place, size and time and the networks' weights.
+
+    Args:
+        watch: Passes the frames on; whoever shows progress counts them here.
     """
-    pts, fps = array("q"), float(source.rate)
+    kept = _kept_at(video, finder) if isinstance(finder, FaceFinder) else None
+    if kept is not None and (known := load(kept)) is not None:
+        return known
+    found = _find(watch(read_planes(video, source)), source, finder)
+    if kept is not None:
+        try:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            save(kept, found)
+            prune(kept.parent)
+        except OSError as error:
+            _not_kept(str(kept.parent), str(error))
+    return found
+
+
+def _find(frames: Iterable[PlaneFrame], source: Format, finder: Finder) -> Survey:
+    pts, cuts, end, begins = array("q"), array("q"), 0, CutDetector()
 
     def images() -> Iterator[np.ndarray]:
+        nonlocal end
         for frame in frames:
+            image = to_image(frame, source)
+            if begins(image):
+                cuts.append(len(pts))
             pts.append(frame.pts)
-            yield to_image(frame, source)
+            end = frame.pts + frame.duration
+            yield image
 
-    found = [(track, track.boxes(fps)) for track in find_tracks(images(), finder, fps)]
-    boxes = torch.full((len(pts), 4), torch.nan)
-    tracks, references = np.full(len(pts), -1), []
-    for track, squares in sorted(found, key=lambda pair: -len(pair[0]) * float(pair[1][0, 1] - pair[1][0, 0])):
-        span = slice(track.first, track.first + len(track))
-        if (tracks[span] < 0).all():
-            boxes[span] = rule_boxes(crop_rule, squares, source.height, source.width)
-            tracks[span] = len(references)
-            number = track.first + reference(track)
-            references.append((number, pts[number]))
-    return Plan(boxes, tracks, references)
+    tracks = find_tracks(images(), finder, float(source.rate))
+    return Survey(np.array(pts, np.int64), end, tracks, np.array(cuts, np.int64))
 
 
-def reference(track: Track) -> int:
-    """Number within the track of its most typical moment: among the frames seen, the one of median mouth opening."""
-    seen = np.flatnonzero(track.presence > 0)
-    opening = track.opening()[seen]
-    return int(seen[np.argsort(opening, kind="stable")[(len(seen) - 1) // 2]])
+def folder() -> Path:
+    """Where tracks are kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "lipsync", "tracks")
+
+
+def _kept_at(video: str | Path, finder: FaceFinder) -> Path:
+    path = Path(video).resolve()
+    about = path.stat()
+    networks = fingerprint(finder.detector), fingerprint(finder.mesh)
+    key = repr((str(path), about.st_size, about.st_mtime_ns, networks, TRACKED, VERSION))
+    return folder() / f"{hashlib.sha256(key.encode()).hexdigest()}.tracks"
+
+
+def save(path: Path, found: Survey) -> None:
+    """Writes a survey as a digest and an .npz of plain arrays; raises OSError where that cannot be."""
+    tracks = found.tracks
+    arrays = {
+        "pts": found.pts,
+        "end": np.int64(found.end),
+        "cuts": found.cuts,
+        "first": np.array([track.first for track in tracks], np.int64),
+        "length": np.array([len(track) for track in tracks], np.int64),
+        "points": _joined([np.stack([track.points[p] for p in TRACKED], 1) for track in tracks], (len(TRACKED), 2)),
+        "presence": _joined([track.presence for track in tracks], ()),
+        "pose": _joined([track.pose for track in tracks], (3,)),
+        "company": _joined([track.company for track in tracks], ()).astype(bool),
+    }
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    with whole(path, contested=True) as beside:
+        beside.write_bytes(hashlib.sha256(content.getvalue()).digest() + content.getvalue())
+
+
+def load(path: Path) -> Survey | None:
+    """Reads a survey, or None where there is none, or one that was damaged; what was read counts as new again."""
+    try:
+        digest, content = (content := path.read_bytes())[:DIGEST], content[DIGEST:]
+        if hashlib.sha256(content).digest() != digest:
+            return None
+        os.utime(path)
+    except OSError:
+        return None
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    ends = np.cumsum(arrays["length"])[:-1]
+    parts = (np.split(arrays[name], ends) for name in ("points", "presence", "pose", "company"))
+    tracks = [
+        Track(int(first), dict(zip(TRACKED, points.swapaxes(0, 1), strict=True)), *rest)
+        for first, points, *rest in zip(arrays["first"], *parts, strict=False)  # no tracks still split into one part
+    ]
+    return Survey(arrays["pts"], int(arrays["end"]), tracks, arrays["cuts"])
+
+
+def prune(folder: Path, most: int = KEPT) -> None:
+    """Removes the files used longest ago until the others have `most` bytes together."""
+    total = 0
+    files = [(about.st_mtime_ns, about.st_size, path) for path in folder.iterdir() for about in [path.stat()]]
+    for _, size, path in sorted(files, reverse=True):
+        total += size
+        if total > most:
+            path.unlink(missing_ok=True)
+
+
+def _joined(parts: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    """(sum of lengths, *shape) float32, also of no parts at all."""
+    return np.concatenate([np.zeros((0, *shape), np.float32), *parts])
+
+
+@cache
+def _not_kept(folder: str, why: str) -> None:
+    """Said once."""
+    print(f"{folder}: tracks cannot be kept there ({why}); the next dub of the same video will look for them again")

@@ -1,104 +1,145 @@
-"""The dubbed video: the source's size, time stamps and tags, with the new sound; whole under its name, or not there."""
+"""The dubbed video: picture, time stamps and other streams as in the source, with the new sound; whole or absent."""
 
-from collections.abc import Iterable, Iterator
-from fractions import Fraction
-from itertools import chain
+import hashlib
+from collections.abc import Callable, Iterator
+from heapq import merge
+from math import lcm
 from pathlib import Path
 
 import av
-from av import AudioFifo, AudioFrame, Packet
-from av.container import OutputContainer
-from av.video.stream import VideoStream
+import numpy as np
+from av import Packet
+from av.error import FFmpegError
 
-from lipsync.container import decode, open_media
-from lipsync.dubbing.read import Format, PlaneFrame, to_video_frame
+from lipsync.container import open_media, video_stream
+from lipsync.dubbing import segments, soundtrack
+from lipsync.dubbing.carried import carried_packets, carry, carry_metadata, lasting, lost_metadata
+from lipsync.dubbing.encoder import CONTAINERS, choose_encoder
+from lipsync.dubbing.read import Format, PlaneFrame
+from lipsync.dubbing.timeline import Timeline
+from lipsync.dubbing.voices import Voice
 from lipsync.errors import LipsyncError
-from lipsync.files import whole
-from lipsync.sound import resample, without_holes
+from lipsync.files import publish
 
-CONTAINERS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov"}
-QUALITY = {"crf": "18", "preset": "medium"}
-BIT_RATE = 192_000  # of the sound
+FINEST = 10_000_000  # ticks a second of an mp4's edit lists, at most
 
 
-def write(out: str | Path, frames: Iterable[PlaneFrame], source: Format, audio: str | Path) -> Fraction:
-    """Encodes frames as they come, as H.264, with the sound as AAC beside them, cut at the last frame's end.
+def write(
+    out: str | Path,
+    frames: Callable[[int], Iterator[PlaneFrame]],
+    timeline: Timeline,
+    source: Format,
+    video: str | Path,
+    voices: list[Voice],
+    quality: str,
+    label: dict[str, str],
+    resume: bool,
+    recipe: dict[str, object],
+) -> None:
+    """Encodes the frames and writes them with the voices and what else is in the source.
 
-    Returns:
-        The length of the video in seconds.
+    The picture goes into segments in the folder OUT.part, which stays when the process is ended; see `segments`.
+
+    Args:
+        out: A .mp4, .mkv, .mov or .webm.
+        frames: Makes the output's frames from a position on.
+        timeline: When they are timeline.
+        source: Their format.
+        video: Where they and the other streams come from.
+        voices: The sounds, at least one; those that begin before the picture let it wait.
+        quality: source, near_lossless or lossless.
+        label: What the output says of itself.
+        resume: Goes on from the segments that an earlier run left.
+        recipe: What else the frames depend on; of files and label `write` knows.
+
+    Raises:
+        LipsyncError: The output cannot be written, another process writes it, or `resume` finds another recipe.
     """
-    end, format = Fraction(0), CONTAINERS[Path(out).suffix.lower()]
+    out = Path(out)
+    encoder = choose_encoder(source, quality, out.suffix.lower())
+    times = hashlib.sha256(np.stack(timeline).tobytes()).hexdigest()
+    recipe = {
+        "video": _file(video),
+        **{f"sound {number}": _file(voice.path) for number, voice in enumerate(voices, 1)},
+        "encoder": encoder,
+        "length of segments": segments.SEGMENT,
+        "times of the frames": times,
+        "label": label,
+        **recipe,
+    }
     try:
-        with whole(out) as beside, av.open(f"file:{beside}", "w", format=format) as container:
-            video = _add_video(container, source)
-            sound = read_sound(audio)
-            first = next(sound)
-            voice = container.add_stream("aac", rate=first.sample_rate, layout=first.layout.name)
-            voice.bit_rate = BIT_RATE
-            sound, fifo, durations = chain([first], sound), AudioFifo(), {}
-            for frame in _followed(frames):
-                durations[frame.pts] = frame.duration
-                container.mux(_timed(video.encode(to_video_frame(frame, source)), durations))
-                # Sound keeps pace with the picture, so neither waits in memory for the other.
-                end = (frame.pts + frame.duration) * source.time_base
-                if (heard := _until(round(end * first.sample_rate), sound, fifo)) is not None:
-                    container.mux(voice.encode(heard))
-            container.mux(_timed(video.encode(None), durations))
-            container.mux(voice.encode(None))
-    except OSError as error:  # PyAV's are among them
+        with segments.workplace(out, recipe, resume) as folder:
+            segments.encode_segments(folder, frames, timeline, source, encoder)
+            beside = folder / out.name
+            left_out = _mux(beside, folder, timeline, source, video, voices, quality, label)
+            publish(beside, out)
+    except (OSError, FFmpegError) as error:
         raise LipsyncError(f"{out}: cannot be written ({error})") from error
-    return end
+    if left_out:
+        print(f"{out}: left out, as {out.suffix.lower()} cannot hold it: {', '.join(left_out)}")
 
 
-def read_sound(path: str | Path) -> Iterator[AudioFrame]:
-    """Decodes the first audio stream as float samples, mono or stereo, at its own rate where AAC has it."""
-    with open_media(path) as container:
-        stream = container.streams.audio[0]
-        layout = "mono" if stream.channels == 1 else "stereo"
-        rate = stream.rate if stream.rate in av.Codec("aac", "w").audio_rates else 48_000
-        frames = decode(container, stream)
-        first = next(frames)
-        yield from resample(without_holes(chain([first], frames), first.time or 0.0), "fltp", layout, rate)
+def _mux(
+    beside: Path,
+    folder: Path,
+    timeline: Timeline,
+    source: Format,
+    video: str | Path,
+    voices: list[Voice],
+    quality: str,
+    label: dict[str, str],
+) -> list[str]:
+    """Puts the segments, the sound and the other streams into one file; gives the names of what is left out."""
+    suffix, base = beside.suffix.lower(), source.time_base
+    begin, starts = soundtrack.align(voices, base)
+    end = (begin + int(timeline.pts[-1] + timeline.durations[-1])) * base
+    once = _once(timeline)
+    shift = begin * base - source.start * base
+    format = soundtrack.sound_format(voices, quality, suffix)
+    # Identifiers that are not drawn by chance: the same input gives the same bytes.
+    options = {"fflags": "+bitexact"}
+    if suffix in (".mp4", ".mov"):
+        clock = lcm(format.rate, base.denominator)
+        options["movie_timescale"] = str(clock if clock <= FINEST else format.rate)
+    with (
+        open_media(video) as original,
+        open_media(segments.first_segment(folder)) as template,
+        open_media(voices[0].path) as voice,
+        av.open(f"file:{beside}", "w", format=CONTAINERS[suffix], container_options=options) as container,
+    ):
+        own = video_stream(original, video)
+        picture = container.add_stream_from_template(template.streams.video[0], opaque=True)
+        picture.time_base, picture.codec_context.sample_aspect_ratio = base, source.aspect
+        picture.metadata.update(lasting(own.metadata))
+        picture.disposition = own.disposition
+        if suffix in (".mp4", ".mov") and picture.codec_context.name == "hevc":
+            picture.codec_tag = "hvc1"  # what Apple's players know
+        sound = soundtrack.add_sound(container, format)
+        sound.metadata.update(lasting(voice.streams.audio[0].metadata))
+        carry_metadata(original, container, label)
+        streams, left_out = carry(original, own, container, suffix, shift, (begin + once) * base)
+        for packet in merge(
+            segments.segment_packets(folder, picture, timeline, begin, base),
+            soundtrack.encode_sound(sound, format, voices, starts, end),
+            carried_packets(original, streams, suffix, shift, (begin + once) * base),
+            key=_seconds,
+        ):
+            container.mux(packet)
+        container.close()
+        return left_out + lost_metadata(original, beside)
 
 
-def _add_video(container: OutputContainer, source: Format) -> VideoStream:
-    stream = container.add_stream("libx264", options=QUALITY)
-    stream.width, stream.height, stream.pix_fmt = source.width, source.height, source.planes
-    stream.time_base = source.time_base
-    context = stream.codec_context
-    context.time_base, context.framerate, context.sample_aspect_ratio = source.time_base, source.rate, source.aspect
-    for name, value in source.tags.items():
-        setattr(context, name, value)
-    return stream
+def _once(timeline: Timeline) -> int:
+    """Ticks until the source's frames no longer follow one another: the second pass of a loop, or a held frame."""
+    count = int(np.argmax(np.append(np.diff(timeline.numbers) <= 0, True))) + 1
+    return int(timeline.pts[count - 1] + timeline.durations[count - 1])
 
 
-def _followed(frames: Iterable[PlaneFrame]) -> Iterator[PlaneFrame]:
-    """Frames with the first pts at zero, each as long as until the next one."""
-    waiting = start = None
-    for frame in frames:
-        start = frame.pts if start is None else start
-        frame = frame._replace(pts=frame.pts - start)
-        if waiting is not None:
-            yield waiting._replace(duration=frame.pts - waiting.pts)
-        waiting = frame
-    if waiting is not None:
-        yield waiting
+def _seconds(packet: Packet) -> float:
+    return float(packet.dts * packet.time_base)
 
 
-def _timed(packets: list[Packet], durations: dict[int, int]) -> list[Packet]:
-    """Gives packets, which leave the encoder late and out of order, the durations of their frames."""
-    for packet in packets:
-        packet.duration = durations.pop(packet.pts)
-    return packets
-
-
-def _until(end: int, sound: Iterator[AudioFrame], fifo: AudioFifo) -> AudioFrame | None:
-    """The samples from where the last call ended up to number `end`, or to the end of the sound."""
-    while fifo.samples_written < end and (frame := next(sound, None)) is not None:
-        frame.pts = None
-        fifo.write(frame)
-    start = fifo.samples_read
-    frame = fifo.read(end - start, partial=True) if end > start else None
-    if frame is not None:
-        frame.pts, frame.time_base = start, Fraction(1, frame.sample_rate)
-    return frame
+def _file(path: str | Path) -> list[str | int]:
+    """What tells a file from another one, or from itself before a change."""
+    stat = Path(path).stat()
+    return [str(Path(path).resolve()), stat.st_size, stat.st_mtime_ns]

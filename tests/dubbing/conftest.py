@@ -11,7 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from lipsync.corpora.landmarks import BRIDGE, CHIN, LOWER_LIP, NOSE_BASE, UPPER_LIP
+from lipsync.corpora.landmarks import BRIDGE, CHIN, EYES, FOREHEAD, JAW, LOWER_LIP, NOSE_BASE, TRACKED, UPPER_LIP
+from lipsync.dubbing.colour import Colour
+from lipsync.dubbing.read import Format, read_format
+from lipsync.dubbing.track import Survey, survey
+from lipsync.preparation.faces import FaceFinder
+from lipsync.preparation.tracks import Track
 from lipsync.sound import write_wav
 
 
@@ -20,13 +25,19 @@ class StillFace:
 
     def __init__(self, x: float = 40.5, y: float = 30.25, chin: float = 20.0) -> None:
         points = np.random.default_rng(0).uniform(-0.9 * chin, 0.9 * chin, (468, 3))
-        points[[NOSE_BASE, CHIN, BRIDGE, UPPER_LIP, LOWER_LIP], :2] = [
+        angles = np.linspace(np.pi, 0, len(JAW))
+        points[list(JAW), :2] = chin * np.stack([0.8 * np.cos(angles), 1.3 * np.sin(angles) - 0.3], 1)
+        points[[NOSE_BASE, CHIN, BRIDGE, UPPER_LIP, LOWER_LIP, FOREHEAD, *EYES], :2] = [
             [0, 0],
             [0, chin],
             [0, -chin / 2],
             [0, 5],
             [0, 8],
+            [0, -chin],
+            [-0.4 * chin, -chin / 2],
+            [0.4 * chin, -chin / 2],
         ]
+        points[[CHIN, FOREHEAD, *EYES], 2] = 0  # it looks straight ahead
         self.landmarks = torch.from_numpy(points + np.array([x, y, 0])).float()[None]
 
     def detect(self, images: Tensor) -> list[SimpleNamespace]:
@@ -55,6 +66,15 @@ class White(Same):
         return painted
 
 
+class Striped(Same):
+    """Paints the lower half with vertical stripes, which no matching of colours can hide."""
+
+    def generate(self, frames: Tensor, reference: Tensor, frame_mels: Tensor, noise: Tensor, **how) -> Tensor:
+        painted = frames.clone()
+        painted[:, :, self.size // 2 :] = torch.arange(self.size).div(4, rounding_mode="floor") % 2 * 1.8 - 0.9
+        return painted
+
+
 @pytest.fixture
 def still_face() -> type[StillFace]:
     return StillFace
@@ -63,6 +83,11 @@ def still_face() -> type[StillFace]:
 @pytest.fixture
 def same() -> type[Same]:
     return Same
+
+
+@pytest.fixture
+def striped() -> type[Striped]:
+    return Striped
 
 
 @pytest.fixture
@@ -93,11 +118,12 @@ def make_video(tmp_path: Path) -> Callable[..., str]:
         aspect: Fraction = Fraction(1),
         tags: dict[str, int] | None = None,
         gop: int = 12,
+        options: dict[str, str] | None = None,
     ) -> str:
         path = tmp_path / name
         with av.open(str(path), "w") as container:
-            options = {"preset": "ultrafast", "crf": "10"} if codec == "libx264" else {}
-            stream = container.add_stream(codec, options=options)
+            usual = {"preset": "ultrafast", "crf": "10"} if codec == "libx264" else {}
+            stream = container.add_stream(codec, options=usual | (options or {}))
             stream.width, stream.height = size
             stream.pix_fmt, stream.time_base, stream.gop_size = pixels, time_base, gop
             context = stream.codec_context
@@ -127,3 +153,52 @@ def make_sound(tmp_path: Path) -> Callable[..., str]:
         return str(tmp_path / name)
 
     return make
+
+
+@pytest.fixture
+def make_track() -> Callable[..., Track]:
+    """Makes a track of a still face; (T,) arrays for `opening` (pixels) and `yaw` move its lower lip and turn it."""
+
+    def make(
+        first: int,
+        count: int,
+        x: float = 60.0,
+        y: float = 50.0,
+        chin: float = 20.0,
+        opening: np.ndarray | float = 3.0,
+        yaw: np.ndarray | float = 0.0,
+        unseen: Sequence[int] = (),
+    ) -> Track:
+        landmarks = StillFace(x, y, chin).landmarks.numpy().repeat(count, axis=0)
+        landmarks[:, LOWER_LIP, 1] = landmarks[:, UPPER_LIP, 1] + opening
+        points = {point: landmarks[:, point, :2] for point in TRACKED}
+        presence, pose = np.ones(count, np.float32), np.zeros((count, 3), np.float32)
+        pose[:, 0] = yaw
+        presence[list(unseen)], pose[list(unseen)] = 0, np.nan
+        return Track(first, points, presence, pose, np.zeros(count, bool))
+
+    return make
+
+
+@pytest.fixture
+def make_survey() -> Callable[..., Survey]:
+    """Makes a survey of `count` frames at 25 a second, of the time base 1/25, the first at pts 100."""
+
+    def make(tracks: list[Track], count: int, cuts: Sequence[int] = ()) -> Survey:
+        return Survey(np.arange(100, 100 + count), 100 + count, tracks, np.array(cuts, np.int64))
+
+    return make
+
+
+@pytest.fixture
+def plain_format() -> Format:
+    """Of a picture of 120 x 100 pixels at 25 frames a second."""
+    return Format(120, 100, "yuv420p", Colour(1, False), {}, Fraction(1, 25), Fraction(25), Fraction(1), None)
+
+
+@pytest.fixture(scope="session")
+def hamilton(shared: Path) -> tuple[str, Format, Survey]:
+    """A real clip of several faces and cuts, its format and its survey, found once."""
+    video = str(shared / "clips" / "fr_hamilton_short.mp4")
+    source = read_format(video)
+    return video, source, survey(video, source, FaceFinder())

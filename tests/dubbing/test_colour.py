@@ -1,5 +1,7 @@
 """Colour conversion against the closed forms of BT.601 and BT.709."""
 
+from types import SimpleNamespace
+
 import av
 import pytest
 import torch
@@ -16,6 +18,8 @@ RED = torch.tensor([1.0, -1.0, -1.0]).view(1, 3, 1, 1)
         (Colour(1, False), (16 + 219 * 0.2126, 128 - 224 * 0.2126 / 1.8556, 240)),
         (Colour(5, True), (255 * 0.299, 128 - 255 * 0.299 / 1.772, 255.5)),
         (Colour(1, True), (255 * 0.2126, 128 - 255 * 0.2126 / 1.8556, 255.5)),
+        (Colour(1, False, 10), (64 + 876 * 0.2126, 512 - 896 * 0.2126 / 1.8556, 960)),
+        (Colour(1, True, 10), (1023 * 0.2126, 512 - 1023 * 0.2126 / 1.8556, 1023.5)),
     ],
 )
 def test_red(colour: Colour, expected: tuple[float, float, float]) -> None:
@@ -31,9 +35,10 @@ def test_grey_has_no_chroma(full: bool) -> None:
 
 @pytest.mark.parametrize("matrix", [1, 4, 5, 7, 9])
 @pytest.mark.parametrize("full", [False, True])
-def test_round_trip(matrix: int, full: bool) -> None:
-    rgb = torch.rand(2, 3, 8, 8) * 2 - 1
-    torch.testing.assert_close(to_rgb(to_yuv(rgb, Colour(matrix, full)), Colour(matrix, full)), rgb, atol=1e-5, rtol=0)
+@pytest.mark.parametrize("depth", [8, 10])
+def test_round_trip(matrix: int, full: bool, depth: int) -> None:
+    rgb, colour = torch.rand(2, 3, 8, 8) * 2 - 1, Colour(matrix, full, depth)
+    torch.testing.assert_close(to_rgb(to_yuv(rgb, colour), colour), rgb, atol=1e-5, rtol=0)
 
 
 def test_agrees_with_swscale() -> None:
@@ -64,9 +69,18 @@ def test_full_range_by_tag_or_by_format() -> None:
     assert Colour.of(av.VideoFrame(16, 16, "yuvj420p")).full
 
 
-def test_chroma_boxes_are_sited_left() -> None:
-    # Chroma sample 3 sits on luma column 6 (centre 6.5) and between luma rows 6 and 7 (7.0).
-    luma, chroma, _ = plane_boxes(torch.tensor([[7.0, 8.0, 6.5, 8.5]]), halved=True)
-    assert chroma.tolist() == [[3.5, 4.0, 3.5, 4.5]]
+@pytest.mark.parametrize(("pixels", "depth"), [("yuv420p", 8), ("yuv422p10le", 10), ("yuv444p12le", 10), ("gbrp", 8)])
+def test_depth_of_a_frame(pixels: str, depth: int) -> None:
+    assert Colour.of(av.VideoFrame(16, 16, pixels)).depth == depth
+
+
+@pytest.mark.parametrize(
+    ("subsampling", "expected"),
+    [((2, 2), [3.5, 4.0, 3.5, 4.5]), ((2, 1), [7.0, 8.0, 3.5, 4.5]), ((1, 1), [7.0, 8.0, 6.5, 8.5])],
+)
+def test_chroma_boxes_are_sited_left(subsampling: tuple[int, int], expected: list[float]) -> None:
+    # Chroma sample 3 sits on luma column 6 (centre 6.5) and, in 4:2:0, between luma rows 6 and 7 (7.0).
+    source = SimpleNamespace(subsampling=subsampling)
+    luma, *chroma = plane_boxes(torch.tensor([[7.0, 8.0, 6.5, 8.5]]), source)
     assert luma.tolist() == [[7.0, 8.0, 6.5, 8.5]]
-    assert all(torch.equal(boxes, luma) for boxes in plane_boxes(luma, halved=False))
+    assert [boxes.tolist() for boxes in chroma] == [[expected]] * 2

@@ -1,97 +1,165 @@
-"""Which face is painted where, from tracks at known places."""
+"""The first pass, and that a second one needs no pass."""
 
+import os
 from collections.abc import Callable
-from fractions import Fraction
-from types import SimpleNamespace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from lipsync.corpora.crop import rule_boxes
-from lipsync.corpora.landmarks import LOWER_LIP, TRACKED
-from lipsync.dubbing.colour import Colour
-from lipsync.dubbing.read import Format, PlaneFrame
-from lipsync.dubbing.track import plan, reference
-from lipsync.preparation.tracks import Track
-
-SOURCE = Format(96, 80, "yuv420p", Colour(1, False), {}, Fraction(1, 25), Fraction(25), Fraction(1), None)
+from lipsync.corpora.landmarks import JAW, NOSE_BASE, TRACKED
+from lipsync.dubbing import track as module
+from lipsync.dubbing.read import Format, read_format
+from lipsync.dubbing.track import VERSION, Survey, folder, load, prune, save, survey
+from lipsync.preparation.faces import FaceFinder
 
 
-def grey_frames(levels: list[int]) -> list[PlaneFrame]:
-    chroma = np.full((40, 48), 128, np.uint8)
-    return [
-        PlaneFrame(Fraction(k, 25), 100 + k, 1, (np.full((80, 96), level, np.uint8), chroma, chroma))
-        for k, level in enumerate(levels)
-    ]
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-class Placed:
-    """Gives each frame the faces of the list it was made with."""
-
-    def __init__(self, faces: list[list[torch.Tensor]]) -> None:
-        self.faces = iter(faces)
-
-    def detect(self, images: torch.Tensor) -> list[SimpleNamespace]:
-        return [
-            SimpleNamespace(landmarks=torch.cat([torch.empty(0, 468, 3), *faces]), presence=torch.ones(len(faces)))
-            for _, faces in zip(images, self.faces, strict=False)
-        ]
+@pytest.fixture(scope="module")
+def finder() -> FaceFinder:
+    return FaceFinder()
 
 
-def test_frames_without_a_face_have_no_box(still_face: type) -> None:
-    # Level 16 is black: no face in frames 3 and 4, a gap short enough to bridge, nor from 20 on, a new start too far.
-    levels = [180] * 3 + [180] * 15 + [16] * 22
-    planned = plan(iter(grey_frames(levels)), SOURCE, still_face(x=40.5, y=30.25, chin=20.0))
-    assert planned.tracks.tolist() == [0] * 18 + [-1] * 22
-    # Half a side is 1.1 times the way to the chin.
-    expected = torch.tensor([30.25 - 22, 30.25 + 22, 40.5 - 22, 40.5 + 22]).expand(18, 4)
-    torch.testing.assert_close(planned.boxes[:18], expected)
-    assert planned.boxes[18:].isnan().all()
+class Count:
+    """Counts the frames that pass."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+
+    def __call__(self, frames):
+        for frame in frames:
+            self.frames += 1
+            yield frame
 
 
-@pytest.mark.parametrize("rule", ["tight", "voxceleb2"])
-def test_boxes_are_those_of_the_checkpoints_rule(rule: str, still_face: type) -> None:
-    frames = grey_frames([180] * 6 + [16] * 14)
-    square, other = (plan(iter(frames), SOURCE, still_face(), name) for name in ("square", rule))
-    assert other.tracks.tolist() == square.tracks.tolist()
-    assert other.references == square.references
-    torch.testing.assert_close(other.boxes[:6], rule_boxes(rule, square.boxes[:6], 80, 96))
-    assert other.boxes[6:].isnan().all()
+def same(a: Survey, b: Survey) -> bool:
+    """Whether two surveys are equal to the bit."""
+    arrays = [(a.pts, b.pts), (a.cuts, b.cuts)]
+    for one, other in zip(a.tracks, b.tracks, strict=True):
+        arrays += [(one.points[point], other.points[point]) for point in TRACKED]
+        arrays += [(one.presence, other.presence), (one.pose, other.pose), (one.company, other.company)]
+    firsts = [track.first for track in a.tracks] == [track.first for track in b.tracks]
+    return (
+        a.end == b.end
+        and firsts
+        and all(x.dtype == y.dtype and np.array_equal(x, y, equal_nan=x.dtype.kind == "f") for x, y in arrays)
+    )
 
 
-def test_the_most_prominent_of_two_faces(still_face: type) -> None:
-    small, large = still_face(x=20, y=20, chin=8).landmarks, still_face(x=60, y=45, chin=20).landmarks
-    # At the same time the larger; before and after it the smaller track is not taken up.
-    planned = plan(iter(grey_frames([180] * 12)), SOURCE, Placed([[small]] * 2 + [[small, large]] * 10))
-    assert planned.tracks.tolist() == [-1] * 2 + [0] * 10
-    assert planned.boxes[-1, 2:].mean() == 60
-    # Much longer beats larger.
-    planned = plan(iter(grey_frames([180] * 40)), SOURCE, Placed([[small]] * 36 + [[small, large]] * 4))
-    assert planned.tracks.tolist() == [0] * 40
-    assert planned.boxes[-1, 2:].mean() == 20
+def test_jaw_is_tracked_once_from_ear_to_ear(finder: FaceFinder) -> None:
+    assert len(JAW) == len(set(JAW)) == 21
+    assert len(TRACKED) == len(set(TRACKED))
+    assert set(JAW) < set(TRACKED)
 
 
-def test_every_shot_has_its_face(still_face: type) -> None:
-    left, right = still_face(x=20, y=20, chin=8).landmarks, still_face(x=60, y=45, chin=20).landmarks
-    planned = plan(iter(grey_frames([60] * 6 + [200] * 6)), SOURCE, Placed([[left]] * 6 + [[right]] * 6))
-    assert sorted(set(planned.tracks[:6])) == [1]
-    assert sorted(set(planned.tracks[6:])) == [0]
-    # All moments are alike, so the median is the third of six.
-    assert planned.references == [(8, 108), (2, 102)]
+def test_survey_knows_every_frame_and_face(make_video: Callable, still_face: type) -> None:
+    pts = [0, 512, 1100, 1536, 2048, 2600, 3072, 3584, 4096, 4608, 5120, 5632]
+    video = make_video(pts=pts, dark=[0, 1])
+    found = survey(video, read_format(video), still_face(x=40.5, y=30.25, chin=20.0))
+    assert found.pts.tolist() == pts
+    assert found.end == 5632 + 512
+    assert [(track.first, len(track)) for track in found.tracks] == [(2, 10)]
+    np.testing.assert_allclose(found.tracks[0].points[NOSE_BASE], np.full((10, 2), [40.5, 30.25]))
+    assert not folder().exists()  # a foreign finder's tracks are not kept
 
 
-def test_reference_is_the_seen_frame_of_median_opening(still_face: type) -> None:
-    landmarks = still_face(chin=20.0).landmarks.numpy().repeat(6, axis=0)
-    points = {point: landmarks[:, point, :2] for point in TRACKED}
-    points[LOWER_LIP][:, 1] += np.array([9.0, 1.0, 5.0, 4.0, 2.0, 7.0]) - 3
-    presence = np.array([1, 1, 0, 1, 1, 1], np.float32)
-    ahead, alone = np.zeros((6, 3), np.float32), np.zeros(6, bool)
-    assert reference(Track(10, points, presence, ahead, alone)) == 3
+def test_cuts(make_video: Callable, still_face: type) -> None:
+    video = make_video(dark=range(6))
+    assert survey(video, read_format(video), still_face()).cuts.tolist() == [6]
 
 
-@pytest.mark.parametrize("count", [0, 5])
-def test_no_face(make_video: Callable, count: int) -> None:
-    planned = plan(iter(grey_frames([180] * count)), SOURCE, Placed([[]] * count))
-    assert (planned.tracks < 0).all()
-    assert planned.references == []
+def test_second_survey_does_not_decode(make_video: Callable, finder: FaceFinder) -> None:
+    video, first, second, third = make_video(), Count(), Count(), Count()
+    found = survey(video, read_format(video), finder, first)
+    again = survey(video, read_format(video), finder, second)
+    assert (first.frames, second.frames) == (10, 0)
+    assert same(found, again)
+    os.utime(video, ns=(1, 1))  # another file for all one knows
+    survey(video, read_format(video), finder, third)
+    assert third.frames == 10
+
+
+def test_other_weights_find_anew(make_video: Callable, finder: FaceFinder, monkeypatch: pytest.MonkeyPatch) -> None:
+    video, other, counts = make_video(), FaceFinder(), [Count() for _ in range(3)]
+    survey(video, read_format(video), finder, counts[0])
+    with torch.no_grad():
+        next(other.mesh.parameters()).mul_(1.001)
+    survey(video, read_format(video), other, counts[1])
+    monkeypatch.setattr(module, "VERSION", VERSION + 1)
+    survey(video, read_format(video), finder, counts[2])
+    assert [count.frames for count in counts] == [10, 10, 10]
+
+
+@pytest.mark.parametrize("tracks", [0, 2])
+def test_kept_as_it_was(make_track: Callable, make_survey: Callable, tmp_path: Path, tracks: int) -> None:
+    rng = np.random.default_rng(0)
+    parts = [make_track(3 * k, 5 + k, opening=rng.uniform(0, 5, 5 + k), unseen=[2]) for k in range(tracks)]
+    found = make_survey(parts, 20, cuts=[4, 9])
+    save(tmp_path / "kept", found)
+    assert same(found, load(tmp_path / "kept"))
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def test_damage_is_found(make_track: Callable, make_survey: Callable, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    save(kept, make_survey([make_track(0, 5)], 5))
+    content = kept.read_bytes()
+    assert load(tmp_path / "absent") is None
+    for place in range(0, len(content), 97):
+        kept.write_bytes(content[:place])
+        assert load(kept) is None
+        kept.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        assert load(kept) is None
+
+
+def test_damaged_file_is_replaced(make_video: Callable, finder: FaceFinder) -> None:
+    video, count = make_video(), Count()
+    found = survey(video, read_format(video), finder)
+    (kept,) = folder().iterdir()
+    kept.write_bytes(kept.read_bytes()[:-1])
+    assert same(found, survey(video, read_format(video), finder, count))
+    assert count.frames == 10
+    assert same(found, load(kept))
+
+
+def test_a_folder_that_cannot_be_written_is_said_once(
+    make_video: Callable, finder: FaceFinder, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    video = make_video()
+    found = [survey(video, read_format(video), finder) for _ in range(2)]
+    assert same(*found)
+    assert capsys.readouterr().out.count("tracks cannot be kept") == 1
+
+
+def test_oldest_are_pruned(tmp_path: Path) -> None:
+    for number in (3, 1, 2):
+        path = tmp_path / str(number)
+        path.write_bytes(bytes(100))
+        os.utime(path, ns=(number, number))
+    prune(tmp_path, most=250)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "3"]
+
+
+def test_what_is_read_counts_as_new(make_track: Callable, make_survey: Callable, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        save(tmp_path / name, make_survey([make_track(0, 5)], 5))
+        os.utime(tmp_path / name, ns=(1, 1))
+    load(tmp_path / "a")
+    prune(tmp_path, most=(tmp_path / "a").stat().st_size)
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_several_faces_and_cuts(hamilton: tuple[str, Format, Survey]) -> None:
+    _, _, found = hamilton
+    assert len(found.pts) == 275
+    assert (np.diff(found.pts) > 0).all()
+    assert found.cuts.tolist() == [20, 82, 211]
+    assert len(found.tracks) >= 5
+    for track in found.tracks:  # none goes across a cut
+        assert not ((track.first < found.cuts) & (found.cuts < track.first + len(track))).any()
