@@ -18,7 +18,10 @@ from lipsync.files import whole
 from lipsync.preparation.faces import FaceFinder
 from lipsync.preparation.tracks import CutDetector, Finder, Track, find_tracks
 
-VERSION = 1  # of what is found: tracks that another version kept are found anew
+LOOKS = (
+    12  # times a second that faces are looked for, at the least; what is painted is smoothed over three frames of 25
+)
+VERSION = 2  # of what is found: tracks that another version kept are found anew
 KEPT = 500_000_000  # bytes of all kept tracks together
 DIGEST = 32  # bytes before the content that say whether it is whole
 
@@ -79,8 +82,29 @@ def _find(frames: Iterable[PlaneFrame], source: Format, finder: Finder) -> Surve
             end = frame.pts + frame.duration
             yield image
 
-    tracks = find_tracks(images(), finder, float(source.rate))
+    every = max(1, int(source.rate / LOOKS))
+    tracks = find_tracks(images(), finder, float(source.rate), every=every)
+    edges = np.array([0, *cuts, len(pts)])
+    tracks = [reaching(track, edges, every - 1) for track in tracks]
     return Survey(np.array(pts, np.int64), end, tracks, np.array(cuts, np.int64))
+
+
+def reaching(track: Track, edges: np.ndarray, most: int) -> Track:
+    """Prolongs a track at both ends by at most so many frames, which nobody looked at, and not beyond its shot.
+
+    Args:
+        edges: Rising numbers of the frames that begin a shot, and of the one after the last.
+    """
+    last = track.first + len(track)
+    before = min(most, track.first - int(edges[np.searchsorted(edges, track.first, side="right") - 1]))
+    after = min(most, int(edges[np.searchsorted(edges, last)]) - last)
+
+    def longer(known: np.ndarray, **how: object) -> np.ndarray:
+        return np.pad(known, [(before, after)] + [(0, 0)] * (known.ndim - 1), **how)
+
+    points = {point: longer(places, mode="edge") for point, places in track.points.items()}
+    unseen = longer(track.presence), longer(track.pose, constant_values=np.nan)
+    return Track(track.first - before, points, *unseen, longer(track.company, mode="edge"))
 
 
 def folder() -> Path:

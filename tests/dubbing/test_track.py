@@ -11,7 +11,7 @@ import torch
 from lipsync.corpora.landmarks import JAW, NOSE_BASE, TRACKED
 from lipsync.dubbing import track as module
 from lipsync.dubbing.read import Format, read_format
-from lipsync.dubbing.track import VERSION, Survey, folder, load, prune, save, survey
+from lipsync.dubbing.track import VERSION, Survey, folder, load, prune, reaching, save, survey
 from lipsync.preparation.faces import FaceFinder
 
 
@@ -63,9 +63,30 @@ def test_survey_knows_every_frame_and_face(make_video: Callable, still_face: typ
     found = survey(video, read_format(video), still_face(x=40.5, y=30.25, chin=20.0))
     assert found.pts.tolist() == pts
     assert found.end == 5632 + 512
-    assert [(track.first, len(track)) for track in found.tracks] == [(2, 10)]
-    np.testing.assert_allclose(found.tracks[0].points[NOSE_BASE], np.full((10, 2), [40.5, 30.25]))
+    # Of 25 frames a second every other is looked at: 0, 2, ..., and nothing is known of frame 1.
+    assert [(track.first, len(track)) for track in found.tracks] == [(1, 11)]
+    assert np.flatnonzero(found.tracks[0].presence).tolist() == [1, 3, 5, 7, 9]
+    np.testing.assert_allclose(found.tracks[0].points[NOSE_BASE], np.full((11, 2), [40.5, 30.25]))
     assert not folder().exists()  # a foreign finder's tracks are not kept
+
+
+def test_a_track_reaches_the_ends_of_its_shot_and_no_further(make_track: Callable) -> None:
+    edges = np.array([0, 10, 21, 40])
+    for first, count, most, expected in (
+        (10, 11, 3, (10, 11)),
+        (12, 7, 3, (10, 11)),
+        (14, 4, 3, (11, 10)),
+        (1, 8, 0, (1, 8)),
+    ):
+        track = make_track(first, count, opening=np.arange(count))
+        longer = reaching(track, edges, most)
+        assert (longer.first, len(longer)) == expected
+        inside = slice(first - longer.first, first - longer.first + count)
+        for known, found in ((track.presence, longer.presence), (track.points[14], longer.points[14])):
+            assert np.array_equal(known, found[inside])
+        assert (longer.points[14][-1] == track.points[14][-1]).all()
+        assert longer.presence.sum() == count
+        assert np.isnan(longer.pose[:, 0]).sum() == len(longer) - count
 
 
 def test_cuts(make_video: Callable, still_face: type) -> None:
