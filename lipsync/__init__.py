@@ -8,6 +8,8 @@ _HOMES = {
     "LipsyncError": "lipsync.errors",
     "SyncExpert": "lipsync.expert",
     "dub": "lipsync.dubbing.dub",
+    "dub_frames": "lipsync.dubbing.dub",
+    "dub_many": "lipsync.dubbing.dub_many",
     "load": "lipsync.checkpoints",
     "prepare": "lipsync.preparation.prepare",
     "sync": "lipsync.preparation.sync",

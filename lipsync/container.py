@@ -62,6 +62,8 @@ def named_matrix(frame: VideoFrame) -> int:
 
 def decode(container: InputContainer, stream: Stream) -> Iterator[Frame]:
     """Decode one stream; damaged packets are skipped, and a file cut off in the middle ends where its bytes end."""
+    if stream.codec_context is None:  # of a codec that is unknown here
+        return
     packets = container.demux(stream)
     while True:
         try:

@@ -1,7 +1,7 @@
 """Dubbing from file to file, and frame by frame."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -13,7 +13,6 @@ from lipsync.device import choose_device
 from lipsync.dubbing.encoder import CONTAINERS
 from lipsync.dubbing.label import describe
 from lipsync.dubbing.label import mark as marked
-from lipsync.dubbing.occlusion import Occlusion
 from lipsync.dubbing.progress import frame_progress
 from lipsync.dubbing.read import PlaneFrame, to_image
 from lipsync.dubbing.report import DubReport, save, tell
@@ -37,7 +36,7 @@ def dub(
     length: str = "video",
     missing: str = "keep",
     reference: str = "closed",
-    occlusion: str | Occlusion | None = None,
+    occlusion: str | Callable | None = None,
     quality: str = "source",
     mark: bool = False,
     resume: bool = False,

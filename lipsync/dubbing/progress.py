@@ -14,6 +14,7 @@ class Speed(ProgressColumn):
 
 
 def frame_progress(shown: bool = True) -> Progress:
-    """A bar on stderr that counts frames and is gone at the end; a context manager."""
+    """A bar on stderr, where that is a terminal, that counts frames and is gone at the end; a context manager."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Speed(), TimeRemainingColumn()
-    return Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown)
+    console = Console(stderr=True)
+    return Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal))

@@ -40,6 +40,7 @@ class Format(NamedTuple):
         bit_rate: Of the video in bits a second, or None where the header does not tell.
         still: Whether it is a picture, one frame that has no duration of its own.
         start: Pts of the first frame.
+        end: Where the last one ends by the header, in ticks, or None where it does not tell.
     """
 
     width: int
@@ -55,6 +56,7 @@ class Format(NamedTuple):
     bit_rate: int | None = None
     still: bool = False
     start: int = 0
+    end: int | None = None
 
     @property
     def subsampling(self) -> tuple[int, int]:
@@ -128,7 +130,15 @@ def read_format(path: str | Path) -> Format:
             None if stream.codec.name in ("mpeg1video", "mpeg2video") else stream.bit_rate,
             still,
             frame.pts or 0,
+            _end(container, stream),
         )
+
+
+def _end(container: InputContainer, stream: VideoStream) -> int | None:
+    """When the stream ends by the tables of an mp4 or mov; elsewhere it would be a guess."""
+    if "mp4" not in container.format.name or stream.duration is None:
+        return None
+    return (stream.start_time or 0) + stream.duration
 
 
 def read_planes(path: str | Path, source: Format, first: tuple[int, int] | None = None) -> Iterator[PlaneFrame]:

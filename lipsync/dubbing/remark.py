@@ -10,13 +10,15 @@ import numpy as np
 from lipsync.dubbing.read import Format
 from lipsync.dubbing.track import Survey
 
+MISSED = Fraction(1, 4)  # seconds that a header may promise too much
+
 
 class Remark(NamedTuple):
     """One thing about a stretch of the source video.
 
     Attributes:
         start, end: Seconds since its first frame.
-        kind: `no face`, `profile`, `tiny`, `border` (cut off by the picture's), `huge` or `no speaker`.
+        kind: `no face`, `profile`, `tiny`, `border` (cut off by the picture's), `huge`, `no speaker` or `broken off`.
         track: Number of the face, or -1.
         action: What is done about it, in words.
     """
@@ -48,6 +50,18 @@ def time_code(seconds: Fraction) -> str:
     """Writes h:mm:ss.mmm."""
     minutes, milliseconds = divmod(round(seconds * 1000), 60_000)
     return f"{minutes // 60}:{minutes % 60:02d}:{milliseconds // 1000:02d}.{milliseconds % 1000:03d}"
+
+
+def broken_off(survey: Survey, source: Format) -> list[Remark]:
+    """A remark if a video has fewer frames than its header says."""
+    if source.still or source.end is None or source.end <= survey.end:
+        return []
+    missing = (source.end - survey.end) * source.time_base
+    if missing <= max(MISSED, 2 / source.rate):
+        return []
+    end = (survey.end - int(survey.pts[0])) * source.time_base
+    action = f"the file breaks off, {float(missing):.2f} s cannot be read"
+    return [Remark(end, end + missing, "broken off", -1, action)]
 
 
 def runs(kinds: np.ndarray) -> Iterator[tuple[int, int]]:

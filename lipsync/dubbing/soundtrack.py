@@ -109,7 +109,8 @@ def _blocks(path: str, delay: int, format: SoundFormat) -> Iterator[np.ndarray]:
     """(channels, BLOCK) float32 of a file's first audio stream after `delay` silent samples; the last is shorter."""
     silence = (np.zeros((1 + (format.layout == "stereo"), n), np.float32) for n in _portions(delay))
     held = None
-    for piece in chain(silence, (frame.to_ndarray() for frame in _read(path, format))):
+    # Sound of floats may hold what is no number, which an encoder refuses.
+    for piece in chain(silence, (np.nan_to_num(frame.to_ndarray()) for frame in _read(path, format))):
         held = piece if held is None else np.concatenate([held, piece], axis=1)
         while held.shape[1] >= BLOCK:
             yield held[:, :BLOCK]

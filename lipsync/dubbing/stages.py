@@ -17,7 +17,7 @@ from lipsync.dubbing.generate import BATCH, generate
 from lipsync.dubbing.occlusion import Occlusion
 from lipsync.dubbing.plan import Plan, plan
 from lipsync.dubbing.read import Format, PlaneFrame, read_format
-from lipsync.dubbing.remark import Remark
+from lipsync.dubbing.remark import Remark, broken_off
 from lipsync.dubbing.stream import ahead
 from lipsync.dubbing.timeline import Timeline, leftover, play, timeline
 from lipsync.dubbing.track import survey
@@ -95,5 +95,5 @@ def staged(
             with closing(decoded), closing(chunks):
                 yield from composite(chunks, source, occlusion)
 
-        remarks = sorted(doubts + planned.remarks, key=lambda remark: remark.start)
+        remarks = sorted(doubts + planned.remarks + broken_off(looked, source), key=lambda remark: remark.start)
         yield Staged(source, planned, remarks, shown, voices, leftover(shown, *clock, sound), frames)

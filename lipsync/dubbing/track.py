@@ -5,6 +5,7 @@ import io
 import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,7 @@ import numpy as np
 from lipsync.checkpoints import fingerprint
 from lipsync.corpora.landmarks import TRACKED
 from lipsync.dubbing.read import Format, PlaneFrame, read_planes, to_image
+from lipsync.dubbing.stream import ahead
 from lipsync.files import whole
 from lipsync.preparation.faces import FaceFinder
 from lipsync.preparation.tracks import CutDetector, Finder, Track, find_tracks
@@ -21,7 +23,8 @@ from lipsync.preparation.tracks import CutDetector, Finder, Track, find_tracks
 LOOKS = (
     12  # times a second that faces are looked for, at the least; what is painted is smoothed over three frames of 25
 )
-VERSION = 2  # of what is found: tracks that another version kept are found anew
+AHEAD = 8  # pictures decoded while faces are looked for
+VERSION = 3  # of what is found: tracks that another version kept are found anew
 KEPT = 500_000_000  # bytes of all kept tracks together
 DIGEST = 32  # bytes before the content that say whether it is whole
 
@@ -71,22 +74,33 @@ def survey(
 
 def _find(frames: Iterable[PlaneFrame], source: Format, finder: Finder) -> Survey:
     pts, cuts, end, begins = array("q"), array("q"), 0, CutDetector()
+    converted = ahead(((frame.pts, frame.duration, to_image(frame, source)) for frame in frames), AHEAD)
 
     def images() -> Iterator[np.ndarray]:
         nonlocal end
-        for frame in frames:
-            image = to_image(frame, source)
+        for time, duration, image in converted:
             if begins(image):
                 cuts.append(len(pts))
-            pts.append(frame.pts)
-            end = frame.pts + frame.duration
+            pts.append(time)
+            end = last_end(time, duration, source)
             yield image
 
     every = max(1, int(source.rate / LOOKS))
-    tracks = find_tracks(images(), finder, float(source.rate), every=every)
+    with closing(converted):
+        tracks = find_tracks(images(), finder, float(source.rate), every=every)
     edges = np.array([0, *cuts, len(pts)])
     tracks = [reaching(track, edges, every - 1) for track in tracks]
     return Survey(np.array(pts, np.int64), end, tracks, np.array(cuts, np.int64))
+
+
+def last_end(pts: int, duration: int, source: Format) -> int:
+    """When a video's last frame ends: by the header, where that is about the frame's own duration later.
+
+    The demuxer takes durations from packets in the order of decoding, so that with B-frames the last may be another's.
+    """
+    step = max(duration, round(1 / (source.rate * source.time_base)))
+    known = source.end is not None and pts < source.end <= pts + 2 * step
+    return source.end if known else pts + duration
 
 
 def reaching(track: Track, edges: np.ndarray, most: int) -> Track:

@@ -1,4 +1,4 @@
-"""Remarks and their times."""
+"""Time codes, and what is said of a file that breaks off."""
 
 from collections.abc import Callable
 from fractions import Fraction
@@ -7,46 +7,32 @@ import numpy as np
 import pytest
 
 from lipsync.dubbing.read import Format
-from lipsync.dubbing.remark import Remark, remark, runs, time_code
+from lipsync.dubbing.remark import Remark, broken_off, runs, time_code
 
 
 @pytest.mark.parametrize(
     ("seconds", "code"),
     [
         (Fraction(0), "0:00:00.000"),
-        (Fraction(1001, 30_000), "0:00:00.033"),
         (Fraction(59_9996, 10_000), "0:01:00.000"),
-        (Fraction(3 * 3600 + 25 * 60 + 7) + Fraction(1, 8), "3:25:07.125"),
-        (Fraction(36_000), "10:00:00.000"),
+        (Fraction(3723) + Fraction(1001, 30_000), "1:02:03.033"),
     ],
 )
 def test_time_code(seconds: Fraction, code: str) -> None:
     assert time_code(seconds) == code
 
 
-def test_times_are_those_of_the_frames(make_survey: Callable, plain_format: Format) -> None:
+def test_runs_of_equal_values() -> None:
+    assert list(runs(np.array([0, 1, 1, 2, 0, 0, 3]))) == [(1, 3), (3, 4), (6, 7)]
+    assert list(runs(np.array([], int))) == []
+
+
+def test_a_file_that_breaks_off(make_survey: Callable, plain_format: Format) -> None:
+    """50 frames from pts 100 on, a tick each: the header may promise a quarter of a second too much."""
     survey = make_survey([], 50)
-    survey.pts[20:] += 5  # the twentieth comes late
-    assert remark(survey, plain_format, (10, 20), "tiny", 3, "left") == Remark(
-        Fraction(10, 25), Fraction(25, 25), "tiny", 3, "left"
-    )
-    assert remark(survey._replace(end=170), plain_format, (49, 50), "tiny", 3, "left").end == Fraction(70, 25)
-
-
-def test_in_words() -> None:
-    told = Remark(Fraction(1), Fraction(3, 2), "profile", 2, "left as it is")
-    assert str(told) == "0:00:01.000 to 0:00:01.500: profile (face 2): left as it is"
-    assert str(told._replace(track=-1, kind="no face")) == "0:00:01.000 to 0:00:01.500: no face: left as it is"
-
-
-@pytest.mark.parametrize(
-    ("kinds", "expected"),
-    [
-        ([], []),
-        ([0, 0], []),
-        ([1, 1], [(0, 2)]),
-        ([0, 1, 1, 2, 0, 2], [(1, 3), (3, 4), (5, 6)]),
-    ],
-)
-def test_runs(kinds: list[int], expected: list[tuple[int, int]]) -> None:
-    assert list(runs(np.array(kinds, np.int64))) == expected
+    for end in (None, 140, 150, 156):
+        assert broken_off(survey, plain_format._replace(end=end)) == []
+    assert broken_off(survey, plain_format._replace(end=200, still=True)) == []
+    (found,) = broken_off(survey, plain_format._replace(end=200))
+    assert found == Remark(Fraction(2), Fraction(4), "broken off", -1, "the file breaks off, 2.00 s cannot be read")
+    assert str(found) == "0:00:02.000 to 0:00:04.000: broken off: the file breaks off, 2.00 s cannot be read"

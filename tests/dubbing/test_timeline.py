@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lipsync.dubbing import timeline as module
@@ -95,6 +95,7 @@ def test_a_tick_a_frame() -> None:
         assert set(shown.durations) == {1}
 
 
+@settings(deadline=None)  # a machine may be busy
 @given(
     length=st.sampled_from(LENGTHS[2:]),
     steps=st.lists(st.integers(1, 5000), min_size=1, max_size=40),
@@ -106,6 +107,7 @@ def test_a_tick_a_frame() -> None:
 def test_always_as_long_as_the_sound(
     length: str, steps: list[int], start: int, sound: Fraction, clock: int, rate: Fraction
 ) -> None:
+    sound = min(sound, Fraction(3000 * sum(steps), len(steps) * clock))  # 3000 frames are enough
     pts = start + np.cumsum([0, *steps[:-1]])
     shown = timeline(pts, int(pts[-1]) + steps[-1], Fraction(1, clock), rate, length, sound)
     out = Fraction(int(shown.durations.sum()), clock)

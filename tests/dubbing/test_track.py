@@ -11,7 +11,7 @@ import torch
 from lipsync.corpora.landmarks import JAW, NOSE_BASE, TRACKED
 from lipsync.dubbing import track as module
 from lipsync.dubbing.read import Format, read_format
-from lipsync.dubbing.track import VERSION, Survey, folder, load, prune, reaching, save, survey
+from lipsync.dubbing.track import VERSION, Survey, folder, last_end, load, prune, reaching, save, survey
 from lipsync.preparation.faces import FaceFinder
 
 
@@ -184,3 +184,17 @@ def test_several_faces_and_cuts(hamilton: tuple[str, Format, Survey]) -> None:
     assert len(found.tracks) >= 5
     for track in found.tracks:  # none goes across a cut
         assert not ((track.first < found.cuts) & (found.cuts < track.first + len(track))).any()
+
+
+@pytest.mark.parametrize(
+    ("pts", "duration", "header", "expected"),
+    [
+        (100, 2, 101, 101),  # of another frame: the header knows better
+        (100, 1, 102, 102),
+        (100, 1, None, 101),
+        (100, 1, 100, 101),  # the header ends before the frame begins
+        (100, 1, 200, 101),  # the file was cut off
+    ],
+)
+def test_last_end(plain_format: Format, pts: int, duration: int, header: int | None, expected: int) -> None:
+    assert last_end(pts, duration, plain_format._replace(end=header)) == expected
