@@ -5,16 +5,16 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import Any, NoReturn
 
 import torch
-import wandb
-from jsonargparse import ArgumentParser, Namespace, set_parsing_settings
+from jsonargparse import Namespace, set_parsing_settings
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from lipsync.checkpoints import resumable, take_weights
 from lipsync.corpora.folder import Folder
@@ -24,20 +24,29 @@ from lipsync.corpora.synthetic import Synthetic
 from lipsync.corpora.voxceleb2 import VoxCeleb2
 from lipsync.diff2lip import Diff2Lip
 from lipsync.dubbing.dub import dub
+from lipsync.dubbing.dub_many import dub_many
+from lipsync.dubbing.faces import faces
 from lipsync.errors import LipsyncError
 from lipsync.evaluation.compare import compare
 from lipsync.evaluation.videos import evaluate
 from lipsync.expert import SyncExpert
 from lipsync.exports import convert, export
+from lipsync.parsers import LightningParser, Parser
+from lipsync.pictures.plot import plot
 from lipsync.preparation.costs import costs
 from lipsync.preparation.prepare import prepare
 from lipsync.preparation.sync import sync
+from lipsync.provenance import record
 from lipsync.run_folder import RUN, newest, relocate, run_folder
+from lipsync.runs import runs
+from lipsync.tracking import finish, log_config
 
 # Keeps `${...}` alive under a second --config and under overrides.
 set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
 # Known by their bare names in `class_path`, being imported here.
 MODULES = (Diff2Lip, SyncExpert, Folder, LRS2, LRW, Synthetic, VoxCeleb2)
+LightningParser.classes = tuple(module.__name__ for module in MODULES)
+MISTAKES = LipsyncError, MisconfigurationException, OmegaConfBaseException  # a user's
 
 
 def precision(accelerator: str) -> str:
@@ -47,52 +56,6 @@ def precision(accelerator: str) -> str:
 
 
 OmegaConf.register_resolver("precision", precision, replace=True)
-
-
-class OneLineErrors:
-    """A parser that says what is wrong with the command line in one line, and exits with 2."""
-
-    # jsonargparse explains every branch of a type it tried; these lines say nothing of the mistake.
-    NOISE = ("Does not validate", "Subtypes:", "Errors:", "Expected a <class 'NoneType'>", "Given value")
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        if not self.exit_on_error:
-            super().error(message, ex)
-        lines = (line.strip(" -") for line in str(message).splitlines())
-        told = " ".join(line for line in lines if not line.startswith(self.NOISE))
-        print(f"{self.prog.replace(' [options]', '')}: {told}", file=sys.stderr)
-        raise SystemExit(2)
-
-
-class Parser(OneLineErrors, ArgumentParser):
-    """The parser of `lipsync`."""
-
-
-class LightningParser(OneLineErrors, LightningArgumentParser):
-    """The parser of `lightning`: what a second --config says of a dict is added to what the first one said.
-
-    jsonargparse merges all but dicts among a class's arguments, which it replaces: a file that turns one loss off would
-    put the others back to their defaults.
-    """
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self.told = Namespace()
-
-    def parse_path(self, cfg_path: Any, *arguments: Any, **options: Any) -> Namespace:
-        found = super().parse_path(cfg_path, *arguments, **options)
-        for key, value in list(found.items()):
-            if key.endswith(".class_path") and self.told.get(key) != value:
-                self.told.pop(key.replace("class_path", "init_args"), None)  # another class starts anew
-            self.told[key] = found[key] = merged(self.told.get(key), value)
-        return found
-
-
-def merged(before: object, later: object) -> object:
-    """Adds a dict to an earlier one, dicts in them likewise; anything else replaces what was there."""
-    if not isinstance(before, dict) or not isinstance(later, dict):
-        return later
-    return before | {key: merged(before.get(key), value) for key, value in later.items()}
 
 
 class LipsyncCLI(LightningCLI):
@@ -144,7 +107,7 @@ class LipsyncCLI(LightningCLI):
 
 
 class ConfigFile(SaveConfigCallback):
-    """Saves the config in the run folder; a resumed run says what has changed in it."""
+    """Saves the config in the run folder, and where the run comes from; a resumed run says what has changed in it."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         path = Path(trainer.log_dir, self.config_filename)
@@ -155,6 +118,11 @@ class ConfigFile(SaveConfigCallback):
             for key in sorted((before.keys() | after.keys()) - {"ckpt_path"}):
                 if before.get(key) != after.get(key):
                     print(f"Resumed with another {key}: {after.get(key)}, it was {before.get(key)}")
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        folder = Path(trainer.default_root_dir)  # not `log_dir`, which asks all processes: only the first is here
+        record(folder, getattr(trainer.datamodule, "root", None), self.config.seed_everything)
+        log_config(trainer.loggers, folder / self.config_filename)
 
 
 def flat(path: Path) -> dict[str, object]:
@@ -195,28 +163,33 @@ def fit_main() -> None:
             save_config_kwargs={"overwrite": True},
         )
     )
-    wandb.finish()  # it has its own last words
+    finish()  # wandb has its own last words
     print(f"Run folder: {os.environ.get(RUN, 'none')}")
 
 
-# What `lipsync` does, and which of a command's required arguments are options by name, or any number of words.
+# What `lipsync` does, and which of a command's arguments are, if required, options by name or any number of words, and
+# if not, words that may be left out.
 COMMANDS = {
     "prepare": (prepare, {"out": "Folder of the corpus to write, data/NAME"}),
     "filters": (costs, {}),
     "sync": (sync, {"expert": "A trained SyncExpert, or the name of a shipped one"}),
+    "faces": (faces, {}),
     "dub": (dub, {"checkpoint": "A trained Diff2Lip, .ckpt or .safetensors"}),
+    "dub_many": (dub_many, {"checkpoint": "A trained Diff2Lip, .ckpt or .safetensors"}),
     "evaluate": (
         evaluate,
         {"against": "Folder of the real videos, of the same names, or one of them", "out": "Folder for the results"},
     ),
     "compare": (compare, {"runs": "Two or more folders of runs, of tests, or that `lipsync evaluate` wrote"}),
+    "runs": (runs, {"folder": "Folder of runs"}),
+    "plot": (plot, {"runs": "Folders of runs", "out": "Folder for the pictures"}),
     "convert": (convert, {}),
     "export": (export, {}),
 }
 
 
 def main() -> None:
-    """Runs `lipsync` (also `python -m lipsync`): prepare, filters, sync, dub, evaluate, compare, convert or export."""
+    """Runs `lipsync` (also `python -m lipsync`): prepare, filters, sync, dub, evaluate, compare, runs, plot, ..."""
     parser = Parser(prog="lipsync", description="Lip-sync with Diff2Lip; train it with the command `lightning`.")
     commands = parser.add_subcommands()
     for name, (function, options) in COMMANDS.items():
@@ -225,6 +198,8 @@ def main() -> None:
         for option, meaning in options.items():
             if function.__annotations__[option] == list[str]:
                 command.add_argument(option, nargs="+", help=meaning)
+            elif (default := signature(function).parameters[option].default) is not Parameter.empty:
+                command.add_argument(option, nargs="?", default=default, help=meaning)
             else:
                 command.add_argument(f"--{option}", required=True, help=meaning)
         commands.add_subcommand(name, command)
@@ -234,17 +209,20 @@ def main() -> None:
 
 
 def report(command: Callable[[], object]) -> None:
-    """Runs a command; a user's mistake becomes one line on stderr and exit code 2."""
+    """Runs a command; a user's mistake becomes one line on stderr and exit code 2, Ctrl-C exit code 130."""
     try:
         command()
+    except KeyboardInterrupt:
+        sys.exit(130)
     except Exception as error:
         mistake: BaseException | None = error
         # jsonargparse wraps what a constructor raises.
-        while mistake is not None and not isinstance(mistake, LipsyncError | MisconfigurationException):
+        while mistake is not None and not isinstance(mistake, MISTAKES):
             mistake = mistake.__cause__
         if mistake is None:
             raise
+        lines = [line.strip() for line in str(mistake).strip().splitlines()]
         # From a DataLoader's worker the message arrives with the worker's traceback before it.
-        last = str(mistake).strip().splitlines()[-1].removeprefix("lipsync.errors.LipsyncError: ")
-        print(f"lipsync: {last}", file=sys.stderr)
-        raise SystemExit(2) from None
+        told = " ".join(lines if isinstance(mistake, OmegaConfBaseException) else lines[-1:])
+        print(f"lipsync: {told.removeprefix('lipsync.errors.LipsyncError: ')}", file=sys.stderr)
+        sys.exit(2)  # unlike a SystemExit that is raised, wandb notices it, and calls the run failed

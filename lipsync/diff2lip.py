@@ -11,9 +11,11 @@ from lipsync import checkpoints
 from lipsync.adversary import Adversary
 from lipsync.corpora.crop import RULES, mask
 from lipsync.diffusion import PREDICTIONS, SPACINGS, Diffusion
-from lipsync.errors import LipsyncError
+from lipsync.errors import LipsyncError, check_keys
+from lipsync.evaluation.evaluation import Evaluation
 from lipsync.expert import FrozenExpert, examine
 from lipsync.learning_rate import obey, warm_up_then_decay
+from lipsync.loss_by_timestep import LossByTimestep
 from lipsync.losses import clamp_straight_through, painted_mean, sync_term
 from lipsync.networks.unet import UNet
 from lipsync.painter import Painter
@@ -93,7 +95,8 @@ class Diff2Lip(checkpoints.SafeLoading, Painter, LightningModule):
         init_from: Checkpoint whose weights training starts from, ours or a published one; its network must be this one.
         compiled: Run the UNet through torch.compile in training.
         channels_last: Keep the UNet's tensors in that order in training; some networks gain by it, others lose.
-        gradients_every: Steps between two logs of the gradient norm of every term at the UNet's last layer; 0: never.
+        gradients_every: Steps between two logs of the gradient norm of every term at the UNet's last layer, and of
+            L_simple by time step; 0: never.
     """
 
     def __init__(
@@ -135,6 +138,7 @@ class Diff2Lip(checkpoints.SafeLoading, Painter, LightningModule):
         super().__init__()
         self.save_hyperparameters()
         self.schedule = Schedule(loss_weights, schedule)
+        check_keys("evaluation", Evaluation, evaluation or {})  # now, not after a fit
         if prediction not in PREDICTIONS:
             raise LipsyncError(f"prediction: {prediction!r} is none of {', '.join(PREDICTIONS)}")
         if spacing not in SPACINGS:
@@ -144,6 +148,7 @@ class Diff2Lip(checkpoints.SafeLoading, Painter, LightningModule):
             raise LipsyncError(f"crop_rule: {crop_rule!r} is none of {', '.join(RULES)}")
         self.unet = self._part("unet", UNet, image_size=size, **(unet or {}))
         self.diffusion = Diffusion(timesteps)
+        self.by_timestep = LossByTimestep(timesteps)
         self.discriminator: Adversary | None = None
         if self.schedule.wants("gan"):
             self.discriminator = self._part("discriminator", Adversary, frames=frames, **(discriminator or {}))
@@ -160,6 +165,7 @@ class Diff2Lip(checkpoints.SafeLoading, Painter, LightningModule):
 
     @staticmethod
     def _part(argument: str, kind: type, **arguments: object) -> torch.nn.Module:
+        check_keys(argument, kind, arguments)
         try:
             return kind(**arguments)
         except TypeError as error:
@@ -268,7 +274,10 @@ class Diff2Lip(checkpoints.SafeLoading, Painter, LightningModule):
         g = self.guess(batch)
         terms = {}
         if "simple" in weights:
-            terms["simple"] = (g.share * painted_mean((g.output - g.target) ** 2, self.mask)).sum()
+            errors = painted_mean((g.output - g.target) ** 2, self.mask)
+            terms["simple"] = (g.share * errors).sum()
+            if self.training:
+                self.by_timestep.add(errors, g.t)
         if "vb" in weights:
             given = (g.output.detach(), g.variance, g.x_0, g.x_t, g.t, self.prediction, self.mask)
             terms["vb"] = (g.share * self.diffusion.variational_term(*given)).sum()
@@ -344,6 +353,10 @@ class Diff2Lip(checkpoints.SafeLoading, Painter, LightningModule):
         return found
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        every = self.hparams.gradients_every
+        if every and (self.global_step + 1) % every == 0:  # here, once a step, however many batches it has
+            gathered = self.trainer.strategy.reduce(self.by_timestep.take(), reduce_op="sum")
+            self.log_dict({f"train/simple_{t}": mean for t, mean in self.by_timestep.means(gathered).items()})
         if self.discriminator is None:
             return
         if self.global_step < self.schedule.start("gan"):
@@ -368,7 +381,10 @@ class Diff2Lip(checkpoints.SafeLoading, Painter, LightningModule):
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         # The discriminator moves, so that its verdicts of two steps cannot be compared.
         weights = {name: weight for name, weight in self.schedule.at(None).items() if name != "gan"}
-        named = {f"val/{name}": term for name, term in self.objective(batch, weights).items()}
+        terms = self.objective(batch, weights)
+        if "sync" in terms:
+            terms["sync_loss"] = terms.pop("sync")  # `val/sync` is how well dubbed clips do (`SyncValidation`)
+        named = {f"val/{name}": term for name, term in terms.items()}
         self.log_dict(named, sync_dist=True, batch_size=len(batch["index"]))
 
     def _rates(self) -> list[float]:

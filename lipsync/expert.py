@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lipsync.checkpoints import SafeLoading
 from lipsync.contrast import cosines, negative_weights, objective, two_way_accuracy
-from lipsync.errors import LipsyncError
+from lipsync.errors import LipsyncError, check_keys
 from lipsync.learning_rate import obey, warm_up_then_decay
 from lipsync.metrics.expert import ExpertQuality
 from lipsync.networks.attentive_syncnet import AttentiveSyncNet
@@ -55,6 +55,7 @@ class SyncExpert(SafeLoading, LightningModule):
         if network not in NETWORKS:
             raise LipsyncError(f"network: {network!r} is none of {', '.join(NETWORKS)}")
         self.crop_rule = crop_rule
+        check_keys(f"syncnet of network {network}", NETWORKS[network], syncnet or {})
         try:
             self.syncnet = NETWORKS[network](**(syncnet or {}))
         except TypeError as error:

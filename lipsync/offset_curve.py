@@ -6,8 +6,10 @@ from pathlib import Path
 from lightning import Callback, LightningModule, Trainer
 
 from lipsync.files import whole
+from lipsync.tracking import SafeWandbLogger
 
 WIDTH, HEIGHT, MARGIN = 640, 320, 48
+CURVE = "offset_curve.csv"
 
 
 def curve_svg(values: Sequence[float], first: int, title: str) -> str:
@@ -41,12 +43,18 @@ def curve_svg(values: Sequence[float], first: int, title: str) -> str:
 
 
 class OffsetCurve(Callback):
-    """Writes `offset_curve.svg` into the run folder when an expert has been tested."""
+    """Writes `offset_curve.svg` and its numbers into the run folder when an expert has been tested."""
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         values = pl_module.quality.curve
         if trainer.is_global_zero:
-            path = Path(trainer.default_root_dir) / "offset_curve.svg"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with whole(path) as beside:
-                beside.write_text(curve_svg(values, -(len(values) // 2), "mean score of held-out clips"))
+            folder, first = Path(trainer.default_root_dir), -(len(values) // 2)
+            folder.mkdir(parents=True, exist_ok=True)
+            numbers = "".join(f"{first + place},{value:.6f}\n" for place, value in enumerate(values))
+            drawn = curve_svg(values, first, "mean score of held-out clips")
+            for name, content in (("offset_curve.svg", drawn), (CURVE, f"offset,score\n{numbers}")):
+                with whole(folder / name) as beside:
+                    beside.write_text(content)
+            for logger in trainer.loggers:
+                if isinstance(logger, SafeWandbLogger):
+                    logger.log_page("offset_curve", folder / "offset_curve.svg")

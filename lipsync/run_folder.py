@@ -46,7 +46,9 @@ def run_folder(wanted: Path, checkpoint: str | None, subcommand: str, evaluating
 
 
 def numbered(folder: Path) -> Iterator[Path]:
-    """Yields the folder, it-2, it-3, ..."""
+    """Yields the folder, it-2, it-3, ...; under a sweep, whose trials begin at once, of a name with wandb's run id."""
+    if "WANDB_SWEEP_ID" in os.environ:
+        folder = folder.with_name(f"{folder.name}-{os.environ['WANDB_RUN_ID']}")
     return (folder.with_name(folder.name + f"-{n}" * (n > 1)) for n in count(1))
 
 

@@ -1,6 +1,6 @@
 """How much each term of eq. 9 counts, and from when."""
 
-from lipsync.errors import LipsyncError
+from lipsync.errors import LipsyncError, meant
 
 # As the authors gave them; the variational term is the hybrid loss's, 0.001 * T = 1 at T = 1000. `mesh` stands in for
 # LPIPS where its weights cannot be had.
@@ -23,8 +23,9 @@ class Schedule:
 
     def __init__(self, weights: dict[str, float] | None, stages: dict[str, list[int]] | None) -> None:
         for argument, given in (("loss_weights", weights), ("schedule", stages)):
-            if unknown := (given or {}).keys() - PAPER_WEIGHTS.keys():
-                raise LipsyncError(f"{argument}: no such term {sorted(unknown)}; there are {sorted(PAPER_WEIGHTS)}")
+            if unknown := sorted((given or {}).keys() - PAPER_WEIGHTS.keys()):
+                nearest = meant(unknown[0], PAPER_WEIGHTS)
+                raise LipsyncError(f"{argument}: no such term {unknown}; there are {sorted(PAPER_WEIGHTS)}{nearest}")
         self.weights = PAPER_WEIGHTS | (weights or {})
         self.stages = dict.fromkeys(PAPER_WEIGHTS, (0, 0)) | TWO_STAGES | (stages or {})
         for name, stage in self.stages.items():

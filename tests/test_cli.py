@@ -52,12 +52,11 @@ def config(*arguments: str, folder: Path) -> dict:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--model.init_args.sizee=3"], "sizee"),
         (["--model.lr=fast"], "lr.*float.*fast"),
-        (["--trainer.max_stepss=3"], "max_stepss"),
         (["--config", "nowhere.yaml"], "nowhere.yaml"),
         (["--ckpt_path", "nowhere.ckpt"], "nowhere.ckpt: no such checkpoint"),
         (["--model.prediction=noise"], "prediction.*noise.*eps, v, x_0"),
+        (["--model=SyncExpert"], "Interpolation key .*model.init_args.size' not found.*data.init_args.size"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_it(arguments, told, tmp_path, fresh, capsys) -> None:
@@ -65,6 +64,45 @@ def test_a_mistake_is_one_line_that_names_it(arguments, told, tmp_path, fresh, c
     lines = [line for line in error.splitlines() if not line.startswith("Seed set")]
     assert len(lines) == 1
     assert re.search(told, lines[0])
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "wrong", "meant"),
+    [
+        ("--model.lrr=1", "lrr", "lr"),
+        ("--model.init_args.sizee=3", "sizee", "size"),
+        ("--trainer.max_stepss=3", "trainer.max_stepss", "trainer.max_steps"),
+        ("--trainer.max_step=3", "trainer.max_step", "trainer.max_steps"),  # half a name is none
+        ("--modle.lr=3", "modle.lr", "model"),
+        ("--seed_evrything=3", "seed_evrything", "seed_everything"),
+        ("--model=Dif2Lip", "Dif2Lip", "Diff2Lip"),
+        ("--model.unet.chanels=3", "chanels", "channels"),
+        ("--model.discriminator.chanels=3", "chanels", "channels"),
+        ("--model.evaluation={protocol: [own]}", "protocol", "protocols"),
+        ("--model.loss_weights.snc=3", "snc", "sync"),
+        ("--model.schedule={snc: [0, 0]}", "snc", "sync"),
+        ("model: {init_args: {lrr: 2}}", "lrr", "lr"),
+        ("trainer: {max_stepss: 3}", "trainer.max_stepss", "trainer.max_steps"),
+        ("modle: {init_args: {lr: 3}}", "modle.init_args.lr", "model"),
+        ("data: {class_path: LRS3, init_args: {root: x}}", "LRS3", "LRS2"),
+        (
+            "{model: {class_path: SyncExpert, init_args: {syncnet: {widht: 3}}}, data: {init_args: {size: 64}}}",
+            "widht",
+            "width",
+        ),
+        ("trainer: {callbacks: [{class_path: lipsync.callbacks.EMAA}]}", "EMAA", "EMA"),
+        ("trainer: {callbacks: [{class_path: lipsync.callbacks.EMA, init_args: {decai: 3}}]}", "decai", "decay"),
+    ],
+)
+def test_a_wrong_name_is_one_line_with_the_nearest(given, wrong, meant, tmp_path, fresh, capsys) -> None:
+    (tmp_path / "wrong.yaml").write_text(given)
+    error = run(
+        ["fit", "--config", str(BASE), given if given.startswith("--") else "--config=wrong.yaml"], fresh, capsys
+    )
+    (line,) = (line for line in error.splitlines() if not line.startswith("Seed set"))
+    assert wrong in line
+    assert line.endswith(f"; did you mean {meant}?")
     assert not (tmp_path / "runs").exists()
 
 
@@ -80,7 +118,11 @@ def says(merged: object, own: object) -> bool:
 
 
 PUBLISHED = ("lrs2.yaml", "lrw.yaml", "voxceleb2.yaml")
-EXPERIMENTS = sorted(path.relative_to(ROOT / "experiments").as_posix() for path in ROOT.glob("experiments/**/*.yaml"))
+EXPERIMENTS = sorted(
+    path.relative_to(ROOT / "experiments").as_posix()
+    for path in ROOT.glob("experiments/**/*.yaml")
+    if path.parent.name != "sweeps"  # which wandb reads
+)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

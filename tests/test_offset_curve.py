@@ -33,7 +33,7 @@ def test_a_peak_at_no_shift_stands_highest_and_in_the_middle() -> None:
 
 def test_it_is_written_after_a_test_by_the_first_process_alone(tmp_path: Path) -> None:
     expert = SimpleNamespace(quality=SimpleNamespace(curve=[0.1, 0.5, 0.2]))
-    trainer = SimpleNamespace(is_global_zero=False, default_root_dir=str(tmp_path / "run"))
+    trainer = SimpleNamespace(is_global_zero=False, default_root_dir=str(tmp_path / "run"), loggers=[])
     OffsetCurve().on_test_end(trainer, expert)
     assert not (tmp_path / "run").exists()
     trainer.is_global_zero = True
@@ -41,3 +41,9 @@ def test_it_is_written_after_a_test_by_the_first_process_alone(tmp_path: Path) -
     assert (tmp_path / "run" / "offset_curve.svg").read_text() == curve_svg(
         [0.1, 0.5, 0.2], -1, "mean score of held-out clips"
     )
+    assert (tmp_path / "run" / "offset_curve.csv").read_text().splitlines() == [
+        "offset,score",
+        "-1,0.100000",
+        "0,0.500000",
+        "1,0.200000",
+    ]

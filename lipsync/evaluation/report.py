@@ -80,18 +80,21 @@ def write_report(
         *(films_html(row, results.scores.get(row, {}), films) for row, films in (examples or {}).items()),
         meanings_html(summary),
     ]
-    page = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Evaluation</title>'
-        '<meta name="viewport" content="width=device-width">'
-        # Whatever a foreign name may contain, the page loads nothing and runs nothing.
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
-        f'media-src data:"><style>{STYLE}</style></head><body>{"".join(parts)}</body></html>\n'
-    )
     path = Path(folder, REPORT)
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole(path) as beside:
-        beside.write_text(page, encoding="utf-8")
+        beside.write_text(page("Evaluation", "".join(parts)), encoding="utf-8")
     return path
+
+
+def page(title: str, body: str) -> str:
+    """Makes a page of HTML that is whole in itself: whatever a foreign name may contain, it loads and runs nothing."""
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        '<meta name="viewport" content="width=device-width">'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
+        f'img-src data:; media-src data:"><style>{STYLE}</style></head><body>{body}</body></html>\n'
+    )
 
 
 def protocol_html(about: dict[str, str | int | float | list]) -> str:

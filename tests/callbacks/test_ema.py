@@ -1,4 +1,4 @@
-"""EMA against the recursion written out, its place in checkpoints, and the layout of a sheet."""
+"""EMA against the recursion written out, its place in checkpoints, and metrics.json."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from lightning import LightningModule, Trainer
 from torch import nn
 from torch.utils.data import DataLoader
 
-from lipsync.callbacks import EMA, MetricsFile, sheet
+from lipsync.callbacks import EMA, MetricsFile
 
 
 class Line(LightningModule):
@@ -81,18 +81,3 @@ def test_a_checkpoint_holds_both_and_resumes_exactly(tmp_path: Path) -> None:
     resumed, _ = train(tmp_path, steps=10, ckpt_path=str(tmp_path / "six.ckpt"))
     straight, _ = train(tmp_path, steps=10)
     assert resumed.unet.weight.item() == straight.unet.weight.item() == pytest.approx(averages(10)[-1])
-
-
-def test_sheet_stacks_clips_and_rows() -> None:
-    frames = torch.zeros(2, 5, 3, 4, 4)
-    batch = {"frames": frames, "reference": torch.full((2, 1, 3, 4, 4), -1.0)}
-    mask = torch.zeros(1, 1, 4, 4)
-    mask[..., 2:, :] = 1
-    frames += torch.linspace(-0.5, 0.5, 5)[:, None, None, None]
-    picture = sheet(batch, torch.ones_like(frames), mask, columns=3)
-    assert picture.shape == (3, 2 * 4 * 4, 3 * 4)
-    column = picture[0, :, 0].view(2, 4, 4)  # clip, row of the sheet, row of the picture
-    assert column[0, 0].tolist() == [0] * 4  # reference
-    assert column[1, 1].tolist() == [64, 64, 128, 128]  # masked input: the lower half is grey
-    assert column[0, 2].tolist() == [255] * 4  # generated
-    assert picture[0, 12, ::4].tolist() == [64, 128, 191]  # truth at the first, middle and last moment
