@@ -11,6 +11,7 @@ from lipsync.dubbing.generate import Chunk
 from lipsync.dubbing.matte import edge_distances, jaw_spans, matte
 from lipsync.dubbing.occlusion import Occlusion, open_occlusion
 from lipsync.dubbing.read import Format, PlaneFrame
+from lipsync.errors import LipsyncError
 
 SAMPLES = 64  # rows of a box's lower half from which the colour is measured, at the least half of them
 ROUNDS = 3  # of the fit of the colour, each with less weight where the last one was wrong
@@ -43,6 +44,10 @@ def composite(
 
 def _paint(chunk: Chunk, source: Format, hidden: Occlusion | None) -> None:
     """Paints the faces of a chunk one after the other."""
+    if not chunk.squares.isfinite().all():
+        raise LipsyncError(
+            f"from frame {chunk.frames[0].number} on the model gives no numbers: its weights are damaged"
+        )
     yuv, occluded, weights = to_yuv(chunk.squares, source.colour).cpu().numpy(), {}, chunk.weights.tolist()
     distances = edge_distances(chunk.outlines, chunk.boxes).numpy()
     spans = jaw_spans(chunk.outlines, chunk.boxes).tolist()

@@ -17,7 +17,7 @@ from lipsync.dubbing.progress import frame_progress
 from lipsync.dubbing.read import PlaneFrame, to_image
 from lipsync.dubbing.report import DubReport, save, tell
 from lipsync.dubbing.stages import Model, staged
-from lipsync.dubbing.write import write
+from lipsync.dubbing.write import identity, write
 from lipsync.errors import LipsyncError
 from lipsync.preparation.faces import FaceFinder
 from lipsync.preparation.tracks import Finder
@@ -78,7 +78,8 @@ def dub(
     Raises:
         LipsyncError: An input that is missing or is not what it should be, or no place for `out`.
     """
-    check(video, [audio, *(others or {}).values()], out, report)
+    masks = [occlusion] if isinstance(occlusion, str) else []
+    check(video, [audio, *(others or {}).values(), *masks], out, report)
     place = choose_device(device)
     model, how = load(checkpoint, steps, sampler, guidance, place)
     chosen = {"face": face, "others": others, "length": length, "missing": missing, "reference": reference}
@@ -165,23 +166,28 @@ def dub_with(
         how = {name: options[name] for name in TOLD if name in options}
         label = describe(checkpoint, weights, video, sounds, **how)
         recipe = {name: str(value) for name, value in (options | {"mark": mark}).items() if name != "device"}
+        if isinstance(occlusion := options.get("occlusion"), str):
+            recipe["occlusion"] = identity(occlusion)
         try:
             write(out, frames, dubbing.timeline, source, video, dubbing.voices, quality, label, resume, recipe)
         except KeyboardInterrupt:
-            print(f"{out}: interrupted; the same command with --resume=true goes on from there", file=sys.stderr)
+            how_on = "" if resume else " with --resume=true"
+            print(f"{out}: interrupted; the same command{how_on} goes on from there", file=sys.stderr)
             raise
     report = DubReport(out, total, dubbing.painted, float(dubbing.seconds), dubbing.remarks)
     tell(report, dubbing.leftover)
     return report
 
 
-def check(video: str, sounds: list[str], out: str, report: str | None = None) -> None:
-    """Finds a user's mistakes before the long work; raises LipsyncError."""
-    for path in (video, *sounds):
+def check(video: str, others: list[str], out: str, report: str | None = None) -> None:
+    """Finds a user's mistakes in what is read (`others`: sounds, mask) and written; raises LipsyncError."""
+    for path in (video, *others):
         open_media(path).close()
     suffix = Path(out).suffix.lower()
     if suffix not in CONTAINERS:
         raise LipsyncError(f"{out}: the name must end in {', '.join(CONTAINERS)}")
+    if report is not None and Path(report).suffix.lower() != ".json":
+        raise LipsyncError(f"{report}: the report's name must end in .json")
     for target in (out, report):
         if target is None:
             continue
@@ -189,6 +195,6 @@ def check(video: str, sounds: list[str], out: str, report: str | None = None) ->
             raise LipsyncError(f"{target}: there is no folder {Path(target).parent}")
         if Path(target).is_dir():
             raise LipsyncError(f"{target}: is a folder")
-        for path in (video, *sounds):
+        for path in (video, *others):
             if Path(target).exists() and Path(target).samefile(path):
                 raise LipsyncError(f"{target}: is {path} itself, which would be overwritten; choose another name")

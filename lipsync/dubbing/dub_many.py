@@ -1,10 +1,12 @@
 """Dubbing many videos, on as many devices as there are."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from lightning import LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
 from lipsync.dubbing.dub import check, dub_with, load
@@ -12,6 +14,8 @@ from lipsync.dubbing.pairs import Pair, read_pairs
 from lipsync.dubbing.report import save
 from lipsync.errors import LipsyncError
 from lipsync.preparation.faces import FaceFinder
+
+PATIENCE = timedelta(days=30)  # of a process that has done its share, with the others
 
 
 class Outcome(NamedTuple):
@@ -26,13 +30,20 @@ class Dubber(LightningModule):
 
     Args:
         model: A Diff2Lip.
+        pairs: All of them.
         out: Folder of the dubbed videos.
         options: Of `dub_with`.
     """
 
-    def __init__(self, model: torch.nn.Module, out: Path, options: dict[str, object]) -> None:
+    def __init__(self, model: torch.nn.Module, pairs: list[Pair], out: Path, options: dict[str, object]) -> None:
         super().__init__()
-        self.model, self.out, self.options = model, out, options
+        self.model, self.pairs, self.out, self.options = model, pairs, out, options
+        self.allow_zero_length_dataloader_with_multiple_devices = True
+
+    def predict_dataloader(self) -> DataLoader:
+        """This process's share; with fewer pairs than devices none, which Lightning's own sampler forbids."""
+        share = self.pairs[self.trainer.global_rank :: self.trainer.world_size]
+        return DataLoader(share, batch_size=1, collate_fn=list)
 
     def on_predict_start(self) -> None:
         self.finder = FaceFinder(self.device)
@@ -58,8 +69,8 @@ class Dubber(LightningModule):
                 **self.options,
             )
             save(said, str(out.with_suffix(".json")))
-        except LipsyncError as error:
-            return Outcome(str(out), str(error))
+        except Exception as error:  # a device out of memory, a folder that cannot be made: the others' turn comes
+            return Outcome(str(out), str(error) if isinstance(error, LipsyncError) else repr(error))
         return Outcome(str(out))
 
 
@@ -101,16 +112,20 @@ def dub_many(
     model, how = load(checkpoint, steps, sampler, guidance, torch.device("cpu"))
     how |= {"face": face, "length": length, "missing": missing, "reference": reference, "seed": seed}
     how |= {"quality": quality, "mark": mark, "checkpoint": checkpoint}
+    several = (
+        accelerator != "cpu" and torch.accelerator.device_count() > 1 if devices == "auto" else str(devices) != "1"
+    )
     trainer = Trainer(
         accelerator=accelerator,
         devices=devices,
+        strategy=DDPStrategy(timeout=PATIENCE) if several else "auto",
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
+        use_distributed_sampler=False,
         default_root_dir=out,
     )
-    loader = DataLoader(found, batch_size=1, collate_fn=list)
-    outcomes = gathered(trainer.predict(Dubber(model, Path(out), how), loader))
+    outcomes = gathered(trainer.predict(Dubber(model, found, Path(out), how)) or [])
     if failed := [outcome for outcome in outcomes if outcome.error]:
         if trainer.is_global_zero:
             for outcome in failed:

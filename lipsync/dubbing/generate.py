@@ -12,6 +12,7 @@ from torch import Tensor
 from lipsync.corpora.crop import crop
 from lipsync.corpora.landmarks import JAW
 from lipsync.corpora.mel import clip_mels
+from lipsync.dubbing import segments
 from lipsync.dubbing.colour import plane_boxes, to_rgb
 from lipsync.dubbing.plan import Painted, Plan
 from lipsync.dubbing.read import Format, PlaneFrame, read_frame
@@ -81,12 +82,15 @@ def generate(
 
 
 def _chunks(frames: Iterable[PlaneFrame], plan: Plan) -> Iterator[tuple[list[PlaneFrame], list[tuple[int, int]]]]:
-    """Frames, and (place among them, number of the plan's face) of what is painted, BATCH of either or a few more."""
+    """Frames, and (place among them, number of the plan's face) of what is painted, BATCH of either or a few more.
+
+    A segment begins with a new chunk: networks round by the size of a batch, and a resumed dub has the same ones.
+    """
     chunk, faces = [], []
-    for frame in frames:
+    for count, frame in enumerate(frames, 1):
         faces += [(len(chunk), face) for face in plan.at(frame.number)]
         chunk.append(frame)
-        if len(chunk) >= BATCH or len(faces) >= BATCH:
+        if len(chunk) >= BATCH or len(faces) >= BATCH or count % segments.SEGMENT == 0:
             yield chunk, faces
             chunk, faces = [], []
     if chunk:
@@ -154,10 +158,16 @@ def face_squares(
 def _plane_squares(planes: list[np.ndarray], boxes: Tensor, size: int, device: torch.device | str) -> Tensor:
     """(M, 1, S, S) of one plane: only the pixels around each box travel to the device, the plane's edge repeated."""
     height, width = planes[0].shape
-    side = float((boxes[:, 1::2] - boxes[:, ::2]).max())
-    first = boxes[:, ::2].floor().long() - 1
-    rows, columns = first[:, :, None].add(torch.arange(math.ceil(side) + 3)).numpy().transpose(1, 0, 2)
-    rows, columns = rows.clip(0, height - 1), columns.clip(0, width - 1)
-    regions = np.stack([plane[np.ix_(y, x)] for plane, y, x in zip(planes, rows, columns, strict=True)])
-    inside = boxes - first.repeat_interleave(2, dim=1)
-    return crop(torch.from_numpy(regions)[:, None].to(device), inside.to(device), size, max(1, math.ceil(side / size)))
+    # Boxes of one size together: what comes of one depends on no other. A track's differ by rounding.
+    sides = ((boxes[:, 1::2] - boxes[:, ::2]).amax(1) - 1e-3).ceil().int()
+    squares = torch.empty(len(boxes), 1, size, size, device=device)
+    for side in sides.unique().tolist():
+        alike = (sides == side).nonzero()[:, 0]
+        first = boxes[alike, ::2].floor().long() - 1
+        rows, columns = first[:, :, None].add(torch.arange(side + 3)).numpy().transpose(1, 0, 2)
+        places = zip(alike.tolist(), rows.clip(0, height - 1), columns.clip(0, width - 1), strict=True)
+        regions = torch.from_numpy(np.stack([planes[place][np.ix_(y, x)] for place, y, x in places]))
+        inside = boxes[alike] - first.repeat_interleave(2, dim=1)
+        oversample = max(1, math.ceil(side / size))
+        squares[alike.to(device)] = crop(regions[:, None].to(device), inside.to(device), size, oversample)
+    return squares

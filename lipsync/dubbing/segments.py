@@ -54,7 +54,9 @@ def workplace(out: Path, recipe: dict[str, object], resume: bool) -> Iterator[Pa
                 _begin(folder, recipe)
             yield folder
         except Exception:
-            shutil.rmtree(folder)
+            # Hours of work may be done; who resumed once will do so again.
+            if not (resume and _path(folder, 0).exists()):
+                shutil.rmtree(folder)
             raise
         shutil.rmtree(folder)
     finally:
@@ -161,7 +163,7 @@ def _found(folder: Path, recipe: dict[str, object], resume: bool) -> bool:
     for name in sorted(before.keys() | now.keys()):
         if before.get(name) != now.get(name):
             raise LipsyncError(
-                f"--resume: {name} was {before.get(name)} and is {now.get(name)}: run as before, or without --resume"
+                f"--resume: {name} was {before.get(name)} and is {now.get(name)}: run as before, or remove {folder}"
             )
     return True
 

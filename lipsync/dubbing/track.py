@@ -5,7 +5,7 @@ import io
 import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +24,7 @@ LOOKS = (
     12  # times a second that faces are looked for, at the least; what is painted is smoothed over three frames of 25
 )
 AHEAD = 8  # pictures decoded while faces are looked for
-VERSION = 3  # of what is found: tracks that another version kept are found anew
+VERSION = 4  # of what is found: tracks that another version kept are found anew
 KEPT = 500_000_000  # bytes of all kept tracks together
 DIGEST = 32  # bytes before the content that say whether it is whole
 
@@ -106,12 +106,15 @@ def last_end(pts: int, duration: int, source: Format) -> int:
 def reaching(track: Track, edges: np.ndarray, most: int) -> Track:
     """Prolongs a track at both ends by at most so many frames, which nobody looked at, and not beyond its shot.
 
+    Amid a shot only backwards, or it would run into a track that begins with the next look.
+
     Args:
         edges: Rising numbers of the frames that begin a shot, and of the one after the last.
     """
     last = track.first + len(track)
     before = min(most, track.first - int(edges[np.searchsorted(edges, track.first, side="right") - 1]))
-    after = min(most, int(edges[np.searchsorted(edges, last)]) - last)
+    left = int(edges[np.searchsorted(edges, last)]) - last
+    after = left if left <= most else 0
 
     def longer(known: np.ndarray, **how: object) -> np.ndarray:
         return np.pad(known, [(before, after)] + [(0, 0)] * (known.ndim - 1), **how)
@@ -177,7 +180,10 @@ def load(path: Path) -> Survey | None:
 def prune(folder: Path, most: int = KEPT) -> None:
     """Removes the files used longest ago until the others have `most` bytes together."""
     total = 0
-    files = [(about.st_mtime_ns, about.st_size, path) for path in folder.iterdir() for about in [path.stat()]]
+    files = []
+    for path in folder.glob("*.tracks"):
+        with suppress(FileNotFoundError):  # another process prunes, too
+            files.append((path.stat().st_mtime_ns, path.stat().st_size, path))
     for _, size, path in sorted(files, reverse=True):
         total += size
         if total > most:

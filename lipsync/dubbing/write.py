@@ -59,8 +59,8 @@ def write(
     encoder = choose_encoder(source, quality, out.suffix.lower())
     times = hashlib.sha256(np.stack(timeline).tobytes()).hexdigest()
     recipe = {
-        "video": _file(video),
-        **{f"sound {number}": _file(voice.path) for number, voice in enumerate(voices, 1)},
+        "video": identity(video),
+        **{f"sound {number}": identity(voice.path) for number, voice in enumerate(voices, 1)},
         "encoder": encoder,
         "length of segments": segments.SEGMENT,
         "times of the frames": times,
@@ -139,7 +139,7 @@ def _seconds(packet: Packet) -> float:
     return float(packet.dts * packet.time_base)
 
 
-def _file(path: str | Path) -> list[str | int]:
+def identity(path: str | Path) -> list[str | int]:
     """What tells a file from another one, or from itself before a change."""
     stat = Path(path).stat()
     return [str(Path(path).resolve()), stat.st_size, stat.st_mtime_ns]

@@ -1,6 +1,7 @@
 """Dubbing from file to file, with toy models and a finder that is told where the face is."""
 
 import json
+import os
 import weakref
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -197,6 +198,21 @@ def test_interrupted_and_resumed(
     assert sorted(item.name for item in tmp_path.iterdir()) == ["out.mp4", "sound.wav", "video.mp4", "whole.mp4"]
 
 
+def test_a_resumed_dub_has_the_same_mask(
+    make_video: Callable, make_sound: Callable, still_face: type, same: type, tmp_path: Path
+) -> None:
+    class Interrupted(same):
+        def generate(self, *arguments: object, **how: object) -> torch.Tensor:
+            raise KeyboardInterrupt
+
+    path, sound, mask, out = make_video(), make_sound(1.0), make_video("mask.mp4"), str(tmp_path / "out.mp4")
+    with pytest.raises(KeyboardInterrupt):
+        dub_with(Interrupted(), still_face(), path, sound, out, occlusion=mask)
+    os.utime(mask, ns=(1, 1))
+    with pytest.raises(LipsyncError, match="--resume: occlusion was"):
+        dub_with(same(), still_face(), path, sound, out, resume=True, occlusion=mask)
+
+
 def test_the_file_says_that_it_is_synthetic(work: Callable, same: type) -> None:
     plain, _, out = work(same(), how={"mark": False, "checkpoint": "runs/base/last.ckpt"})
     label, before = read_label(out), luma(out)
@@ -279,6 +295,10 @@ def test_user_errors(
             check(arguments[0], [arguments[1]], arguments[2])
         with pytest.raises(LipsyncError, match=message):
             dub(*arguments, checkpoint="absent.ckpt")
+    with pytest.raises(LipsyncError, match=r"mask\.mp4: no such file"):
+        dub(video, sound, out, "absent.ckpt", occlusion=str(tmp_path / "mask.mp4"))
+    with pytest.raises(LipsyncError, match="itself"):
+        dub(video, sound, make_video("mask.mp4"), "absent.ckpt", occlusion=str(tmp_path / "mask.mp4"))
     with pytest.raises(LipsyncError, match=r"absent\.ckpt"):
         dub(video, sound, out, checkpoint=str(tmp_path / "absent.ckpt"))
     with pytest.raises(LipsyncError, match="no video stream"):

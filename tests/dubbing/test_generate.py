@@ -65,6 +65,17 @@ def test_squares_equal_the_one_crop_of_the_whole_picture(box: tuple[float, ...])
     torch.testing.assert_close(ours, (whole / 127.5 - 1).expand(1, 3, -1, -1), atol=1e-4, rtol=0)
 
 
+def test_a_square_does_not_depend_on_the_others() -> None:
+    """A small face beside a large one, which is sampled more finely, is bit for bit what it is alone."""
+    frame, source = ramp_frame()
+    noise = np.random.default_rng(0).integers(0, 256, (80, 96)).astype(np.uint8)
+    frame = frame._replace(planes=(noise, *frame.planes[1:]))
+    boxes = torch.tensor([[10.3, 30.3, 20.6, 40.6], [2.0, 78.0, 5.0, 81.0], [12.3, 32.3, 50.6, 70.6]])
+    together = face_squares([frame] * 3, boxes, source, 32, "cpu")
+    for place in range(3):
+        assert torch.equal(together[[place]], face_squares([frame], boxes[[place]], source, 32, "cpu"))
+
+
 def voice(samples: np.ndarray, lead: Fraction = Fraction(0)) -> Voice:
     return Voice("a.wav", samples, lead)
 
@@ -108,6 +119,18 @@ def test_what_the_model_is_given(make_video: Callable, lead: Fraction) -> None:
         assert torch.equal(chunk.outlines, planned.faces[0].outlines[span])
         assert torch.equal(chunk.weights, planned.faces[0].weights[span])
         assert chunk.owners.tolist() == list(range(len(chunk.frames)))
+
+
+def test_a_resumed_dub_has_the_same_batches(make_video: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lipsync.dubbing.segments.SEGMENT", 20)
+    path = make_video(pts=range(0, 45 * 512, 512))
+    source = read_format(path)
+    pts, sound, sizes = times(path, source), voice(np.zeros(16_000, np.int16)), []
+    for first in (0, 20):
+        paint, frames = Recorder(), read_planes(path, source, (first, int(pts[first])))
+        list(generate(frames, Plan([stretch(0, 45)], []), pts, path, source, [sound], paint, 32))
+        sizes.append([len(squares) for squares, _, _ in paint.calls])
+    assert sizes == [[16, 4, 16, 4, 5], [16, 4, 5]]
 
 
 def test_batches_run_across_faces_and_cuts(make_video: Callable) -> None:

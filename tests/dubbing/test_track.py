@@ -10,6 +10,7 @@ import torch
 
 from lipsync.corpora.landmarks import JAW, NOSE_BASE, TRACKED
 from lipsync.dubbing import track as module
+from lipsync.dubbing.choose import largest
 from lipsync.dubbing.read import Format, read_format
 from lipsync.dubbing.track import VERSION, Survey, folder, last_end, load, prune, reaching, save, survey
 from lipsync.preparation.faces import FaceFinder
@@ -76,6 +77,7 @@ def test_a_track_reaches_the_ends_of_its_shot_and_no_further(make_track: Callabl
         (10, 11, 3, (10, 11)),
         (12, 7, 3, (10, 11)),
         (14, 4, 3, (11, 10)),
+        (14, 3, 3, (11, 6)),
         (1, 8, 0, (1, 8)),
     ):
         track = make_track(first, count, opening=np.arange(count))
@@ -87,6 +89,13 @@ def test_a_track_reaches_the_ends_of_its_shot_and_no_further(make_track: Callabl
         assert (longer.points[14][-1] == track.points[14][-1]).all()
         assert longer.presence.sum() == count
         assert np.isnan(longer.pose[:, 0]).sum() == len(longer) - count
+
+
+def test_a_track_does_not_run_into_the_next(make_track: Callable, make_survey: Callable) -> None:
+    """A face that jumps between two looks is two tracks, both of them chosen: no frame is both's, and none nobody's."""
+    tracks = [reaching(make_track(*span), np.array([0, 40]), 4) for span in ((2, 9), (15, 21))]
+    assert [(track.first, len(track)) for track in tracks] == [(0, 11), (11, 29)]
+    assert largest(make_survey(tracks, 40), 25.0, range(2)) == [0, 1]
 
 
 def test_cuts(make_video: Callable, still_face: type) -> None:
@@ -160,20 +169,21 @@ def test_a_folder_that_cannot_be_written_is_said_once(
 
 def test_oldest_are_pruned(tmp_path: Path) -> None:
     for number in (3, 1, 2):
-        path = tmp_path / str(number)
+        path = tmp_path / f"{number}.tracks"
         path.write_bytes(bytes(100))
         os.utime(path, ns=(number, number))
+    (tmp_path / "4.tracks.part").write_bytes(bytes(1000))  # being written
     prune(tmp_path, most=250)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "3"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2.tracks", "3.tracks", "4.tracks.part"]
 
 
 def test_what_is_read_counts_as_new(make_track: Callable, make_survey: Callable, tmp_path: Path) -> None:
-    for name in ("a", "b"):
+    for name in ("a.tracks", "b.tracks"):
         save(tmp_path / name, make_survey([make_track(0, 5)], 5))
         os.utime(tmp_path / name, ns=(1, 1))
-    load(tmp_path / "a")
-    prune(tmp_path, most=(tmp_path / "a").stat().st_size)
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    load(tmp_path / "a.tracks")
+    prune(tmp_path, most=(tmp_path / "a.tracks").stat().st_size)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tracks"]
 
 
 def test_several_faces_and_cuts(hamilton: tuple[str, Format, Survey]) -> None:
