@@ -168,6 +168,15 @@ def test_weights_show_a_part_of_the_change() -> None:
     assert np.abs(changed - old).max() > 20
 
 
+def test_a_model_that_gives_no_numbers_paints_nothing() -> None:
+    frames, source = scene(1)
+    before, squares = copies(frames), torch.zeros(1, 3, 64, 64)
+    squares[0, 1, 40, 40] = torch.nan
+    with pytest.raises(LipsyncError, match="from frame 0 on the model gives no numbers"):
+        list(composite([chunk(frames, drifting_boxes(1, 70.0), squares)], source))
+    assert equal(frames, before)
+
+
 def test_box_beyond_the_picture() -> None:
     frames, source = scene(1)
     before, boxes = copies(frames), torch.tensor([[70.0, 150.0, -30.0, 50.0]])
