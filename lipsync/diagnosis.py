@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lipsync.corpora.clips import UNREADABLE
 from lipsync.corpora.datamodule import Corpus
-from lipsync.files import whole
+from lipsync.files import tolerated, whole
 from lipsync.metrics.opening import correlation
 
 LAGS = 12  # frames, either way
@@ -140,6 +140,7 @@ class Diagnosis(Callback):
             log.warning("Diagnosis: %s", fault)
         if trainer.is_global_zero:
             path = Path(trainer.default_root_dir) / "diagnosis.txt"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with whole(path) as beside:
-                beside.write_text("\n".join(self.faults) + "\n")
+            with tolerated(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with whole(path) as beside:
+                    beside.write_text("\n".join(self.faults) + "\n")

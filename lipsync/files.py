@@ -1,10 +1,14 @@
 """Files that appear under their names whole or not at all."""
 
+import logging
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+log = logging.getLogger(__name__)
+told: set[Path] = set()  # files that `tolerated` has spoken of
 
 
 @contextmanager
@@ -34,3 +38,14 @@ def publish(beside: Path, path: Path) -> None:
     with open(beside, "rb+") as file:
         os.fsync(file.fileno())
     os.replace(beside, path)
+
+
+@contextmanager
+def tolerated(path: Path) -> Iterator[None]:
+    """Lets a run outlive a full disk: what cannot be written to `path` is left out, which is said once."""
+    try:
+        yield
+    except OSError as error:
+        if path not in told:
+            told.add(path)
+            log.warning("%s cannot be written, the run goes on and tries again: %s", path, error)

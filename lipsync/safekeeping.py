@@ -1,25 +1,53 @@
 """Lightning callbacks a long run relies on: checkpoints that are always whole, steps that are always finite."""
 
 import logging
+from io import BytesIO
 from pathlib import Path
 
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from lipsync.errors import LipsyncError
-from lipsync.files import whole
+from lipsync.files import tolerated, whole
 
 NAMED = 5  # clips in a message
 
 log = logging.getLogger(__name__)
 
 
-class LastCheckpoint(Checkpoint):
-    """Keeps `checkpoints/last.ckpt` of the run folder: written beside, synced and renamed, so that it is always whole.
+class WholeCheckpoint(TorchCheckpointIO):
+    """Writes a checkpoint beside, synced and renamed; what the disk does not take leaves the one that was there."""
 
-    One more is written when training ends; on one process also when an error or Ctrl-C ends it.
+    written = False
+
+    def save_checkpoint(self, checkpoint: dict[str, object], path: str | Path, storage_options: object = None) -> None:
+        # To a file that takes no more torch.save raises anything; the parent's way is by the system's temporary folder.
+        content = BytesIO()
+        torch.save(checkpoint, content)
+        path = Path(path)
+        with tolerated(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole(path) as beside:
+                beside.write_bytes(content.getbuffer())
+            self.written = True
+
+
+def save(trainer: Trainer, path: Path) -> bool:
+    """Writes a checkpoint, in which all processes take part; all learn whether the disk took it."""
+    # Below the place where processes wait for each other: an error above it would leave the others waiting.
+    trainer.strategy.checkpoint_io = checkpoint_io = WholeCheckpoint()
+    trainer.save_checkpoint(path, weights_only=False)
+    return trainer.strategy.broadcast(checkpoint_io.written)
+
+
+class LastCheckpoint(Checkpoint):
+    """Keeps `checkpoints/last.ckpt` of the run folder, which is always whole.
+
+    One more is written when training ends; on one process also when an error or Ctrl-C ends it. One that the disk does
+    not take is tried again after as many steps, the one before it stays.
 
     Args:
         every: Steps between two.
@@ -27,7 +55,8 @@ class LastCheckpoint(Checkpoint):
 
     def __init__(self, every: int = 1000) -> None:
         self.every = every
-        self.saved = self.finished = 0
+        self.tried = self.finished = 0
+        self.written = True
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict) -> None:
         # Lightning counts micro-batches, of which a step may have had another number on other machines.
@@ -39,7 +68,7 @@ class LastCheckpoint(Checkpoint):
             counts |= {name: batches - difference for name, difference in behind.items()}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.saved = self.finished = trainer.global_step
+        self.tried = self.finished = trainer.global_step
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
         self.finished = trainer.global_step
@@ -48,6 +77,8 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._save(trainer)
+        if not self.written and trainer.is_global_zero:
+            log.warning("Training has ended at step %d, which no last.ckpt could be written of", trainer.global_step)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         # Between a step and its average a checkpoint would be neither; and other processes may have met no exception,
@@ -56,16 +87,9 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
 
     def _save(self, trainer: Trainer) -> None:
-        if trainer.global_step == self.saved:
-            return
-        self.saved = trainer.global_step
-        path = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if trainer.is_global_zero:
-            with whole(path) as beside:
-                trainer.save_checkpoint(beside, weights_only=False)
-        else:  # the others take part, and write nothing
-            trainer.save_checkpoint(path, weights_only=False)
+        if trainer.global_step != self.tried:
+            self.tried = trainer.global_step
+            self.written = save(trainer, Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt")
 
 
 class NonFinite(Callback):

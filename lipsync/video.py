@@ -224,8 +224,10 @@ class VideoWriter:
 
     def discard(self) -> None:
         """Delete what is unfinished."""
-        self.container.close()
-        self.partial.unlink(missing_ok=True)
+        try:
+            self.container.close()
+        finally:  # also of a full disk
+            self.partial.unlink(missing_ok=True)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if kind is None:

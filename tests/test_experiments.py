@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from omegaconf import OmegaConf
 
 from lipsync import cli
 from lipsync.corpora.puppet.write import write_corpus
@@ -72,10 +73,15 @@ def lightning(subcommand: str, folder: Path, *arguments: str) -> None:
         cli.fit_main()
 
 
+def composed(name: str) -> list[Path]:
+    """The files that an experiment consists of."""
+    return [EXPERIMENTS / f"{each}.yaml" for each in dict.fromkeys(["base", *AFTER.get(name, []), name])]
+
+
 def small(name: str, corpus: Path, folder: Path) -> list[str]:
     """The arguments that make an experiment small."""
     (folder / "small.yaml").write_text(SMALL)
-    files = [EXPERIMENTS / f"{each}.yaml" for each in dict.fromkeys(["base", *AFTER.get(name, []), name])]
+    files = composed(name)
     arguments = [f"--config={path}" for path in [*files, folder / "small.yaml"]]
     own = yaml.safe_load(files[-1].read_text())
     kind = [yaml.safe_load(path.read_text()).get("data", {}).get("class_path") for path in files]
@@ -98,6 +104,16 @@ def test_every_experiment_takes_a_step(name: str, corpus: Path, tmp_path: Path) 
     assert len(losses) == 1
     assert math.isfinite(losses[0])
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 1
+
+
+@pytest.mark.parametrize("name", [name for name in TRAINED if name != "syncnet"])
+def test_where_noise_is_predicted_no_few_steps_are_asked_for(name: str) -> None:
+    config = OmegaConf.merge(*map(OmegaConf.load, composed(name)))
+    model = config.model.init_args
+    callbacks = {each.class_path.split(".")[-1]: each.get("init_args", {}) for each in config.trainer.callbacks}
+    steps = {name: arguments.get("steps") for name, arguments in callbacks.items()}
+    for shown in ("Samples", "SyncValidation"):
+        assert model.prediction == "x_0" or (steps[shown] or model.sampling_steps[0]) >= 25
 
 
 def test_evaluate_judges_and_finetune_starts_from_a_checkpoint(corpus: Path, tmp_path: Path) -> None:

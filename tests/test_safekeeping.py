@@ -6,7 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from full_disk import FullDisk
 from lightning import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -52,7 +54,12 @@ def train(folder: Path, module: Line, steps: int, **arguments: object) -> Traine
         default_root_dir=folder,
         accelerator="cpu",
         max_steps=steps,
-        callbacks=[EMA(0.5), NonFinite(arguments.pop("limit", 3)), LastCheckpoint(every=1000)],
+        callbacks=[
+            FullDisk(*arguments.pop("full", ())),
+            EMA(0.5),
+            NonFinite(arguments.pop("limit", 3)),
+            LastCheckpoint(arguments.pop("every", 1000)),
+        ],
         plugins=arguments.pop("plugins", None),
         logger=False,
         enable_progress_bar=False,
@@ -168,3 +175,40 @@ def test_a_run_goes_on_with_another_accumulation(tmp_path: Path, before: int, af
     straight = Line()
     train(tmp_path / "straight", straight, steps=5)
     assert then.unet.weight.item() == pytest.approx(straight.unet.weight.item())
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if "last.ckpt" in record.getMessage()]
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_and_the_next_is_written(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    last = tmp_path / "checkpoints" / "last.ckpt"
+    trainer = train(tmp_path, Line(), steps=6, every=2, full=(3, 4, 5))  # steps 4 and 6 are not written
+    assert trainer.global_step == 6
+    assert torch.load(last, weights_only=True)["global_step"] == 2
+    assert [path.name for path in last.parent.iterdir()] == ["last.ckpt"]
+    assert ["cannot be written" in told(caplog)[0], "ended at step 6" in told(caplog)[1]] == [True, True]
+    assert len(told(caplog)) == 2
+    train(tmp_path / "later", Line(), steps=7, every=2, full=(3,))
+    later = torch.load(tmp_path / "later" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert later["global_step"] == 7
+    assert len(told(caplog)) == 3
+
+
+def test_of_two_processes_none_waits_for_the_one_whose_disk_is_full(tmp_path: Path) -> None:
+    trainer = Trainer(
+        default_root_dir=tmp_path,
+        accelerator="cpu",
+        strategy="ddp_spawn",
+        devices=2,
+        max_steps=5,
+        limit_val_batches=0,
+        callbacks=[FullDisk(1, 3), LastCheckpoint(every=2)],  # steps 2 and 4 are not written
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(BoringModel())
+    assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 5

@@ -1,12 +1,13 @@
 """The checkpoint that scored best."""
 
 import logging
+import math
 from pathlib import Path
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from lipsync.files import whole
+from lipsync.safekeeping import save
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +21,7 @@ class Best(Checkpoint):
 
     def __init__(self, metric: str = "val/sync") -> None:
         self.metric = metric
-        self.best: float | None = None
+        self.best = -math.inf
         self.told = False
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -34,19 +35,14 @@ class Best(Checkpoint):
             return
         # Validation's metrics are of all processes together; still they must not part over a rounded digit.
         value = trainer.strategy.broadcast(value.item())
-        if self.best is not None and not value > self.best:
+        if not value > self.best:
             return
-        self.best = value  # before saving, which saves it, too
-        path = Path(trainer.default_root_dir) / "checkpoints" / "best.ckpt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if trainer.is_global_zero:
-            with whole(path) as beside:
-                trainer.save_checkpoint(beside, weights_only=False)
-        else:  # the others take part, and write nothing
-            trainer.save_checkpoint(path, weights_only=False)
+        before, self.best = self.best, value  # before saving, which saves it, too
+        if not save(trainer, Path(trainer.default_root_dir) / "checkpoints" / "best.ckpt"):
+            self.best = before  # of what is there
 
-    def state_dict(self) -> dict[str, float | None]:
+    def state_dict(self) -> dict[str, float]:
         return {"best": self.best}
 
-    def load_state_dict(self, state: dict[str, float | None]) -> None:
+    def load_state_dict(self, state: dict[str, float]) -> None:
         self.best = state["best"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from lightning import Callback, LightningModule, Trainer
 
 from lipsync.errors import LipsyncError
+from lipsync.files import tolerated, whole
 
 EVERY = 10  # steps between two looks, each of which waits for the device
 MEMORY = 20  # looks over which the loss is averaged
@@ -67,21 +68,24 @@ class Divergence(Callback):
         if trainer.strategy.reduce_boolean_decision(above >= self.patience, all=False):
             self.reason = (
                 f"step {self.looked}: {self.metric} is {self.mean:.3g} and was for {above} steps more than "
-                f"{self.factor:g} times its best, {self.best:.3g}: go on from the last good checkpoint "
-                "(--ckpt_path last) with a lower model.lr"
+                f"{self.factor:g} times its best, {self.best:.3g}"
             )
             trainer.should_stop = True
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         last = Path(trainer.default_root_dir, "checkpoints", "last.ckpt")
         good = last.with_name("good.ckpt")
-        if trainer.is_global_zero and self.reason and good.is_file():
+        if not self.reason:
+            if trainer.is_global_zero:
+                good.unlink(missing_ok=True)
+            return
+        found = trainer.strategy.broadcast(good.is_file())  # the others would see it on its way
+        if trainer.is_global_zero and last.is_file():
             os.replace(last, last.with_name("diverged.ckpt"))
+        if trainer.is_global_zero and found:
             os.replace(good, last)
-        elif trainer.is_global_zero:
-            good.unlink(missing_ok=True)
-        if self.reason:
-            raise LipsyncError(self.reason)
+        again = "go on from the last good checkpoint (--ckpt_path last)" if found else "begin anew"
+        raise LipsyncError(f"{self.reason}: {again} with a lower model.lr")
 
     def state_dict(self) -> dict[str, float]:
         return {"mean": self.mean, "best": self.best, "fine": self.fine}
@@ -94,10 +98,9 @@ def keep(path: Path, name: Path) -> None:
     """Gives a file a second name that outlives its replacement; where there are no links, a copy."""
     if name.is_file() and name.samefile(path):
         return
-    beside = name.with_name(f"{name.name}.part")
-    beside.unlink(missing_ok=True)
-    try:
-        os.link(path, beside)
-    except OSError:
-        shutil.copyfile(path, beside)
-    os.replace(beside, name)
+    with tolerated(name), whole(name) as beside:
+        beside.unlink(missing_ok=True)
+        try:
+            os.link(path, beside)
+        except OSError:
+            shutil.copyfile(path, beside)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lightning import Callback, LightningModule, Trainer
 
-from lipsync.files import whole
+from lipsync.files import tolerated, whole
 
 
 class MetricsFile(Callback):
@@ -22,9 +22,10 @@ class MetricsFile(Callback):
             self.latest = json.loads(path.read_text())
         self.latest |= {name: value.item() for name, value in trainer.callback_metrics.items()}
         self.latest["step"] = max(trainer.global_step, self.latest.get("step", 0))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole(path) as beside:
-            beside.write_text(json.dumps(self.latest, indent=2, sort_keys=True) + "\n")
+        with tolerated(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole(path) as beside:
+                beside.write_text(json.dumps(self.latest, indent=2, sort_keys=True) + "\n")
 
     on_validation_end = _write
     on_test_end = _write

@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
-from torchvision.io import write_png
+from torchvision.io import encode_png
 
 from lipsync.corpora.records import FPS, SAMPLES_A_FRAME
+from lipsync.files import tolerated, whole
 from lipsync.video import write_clip
 
 
@@ -46,23 +47,22 @@ class Samples(Callback):
             return
         own = pl_module.dub_clips(self.shown, "own_mels", self.steps)
         dubbed = pl_module.dub_clips(self.filmed, "driving_mels", self.steps)
-        folder = Path(trainer.default_root_dir) / "samples"
-        folder.mkdir(parents=True, exist_ok=True)
-        name = f"step_{trainer.global_step:07d}"
-        write_png(sheet(self.shown, own, pl_module.mask), str(folder / f"{name}.png"))
+        picture = encode_png(sheet(self.shown, own, pl_module.mask)).numpy()
         film = torch.cat((self.filmed["frames"], dubbed), dim=3).flatten(0, 1)
         # Small pictures are hard to judge at their own size.
         film = F.interpolate(film, scale_factor=max(1, 192 // pl_module.size), mode="bicubic")
-        write_clip(
-            folder / f"{name}.mp4",
-            to_bytes(film).permute(0, 2, 3, 1).cpu().numpy(),
-            FPS,
-            self.sound.flatten().cpu().numpy(),
-        )
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.log_image("samples/sheet", [str(folder / f"{name}.png")], step=trainer.global_step)
-                logger.log_video("samples/dubbed", [str(folder / f"{name}.mp4")], step=trainer.global_step)
+        images, sound = to_bytes(film).permute(0, 2, 3, 1).cpu().numpy(), self.sound.flatten().cpu().numpy()
+        folder = Path(trainer.default_root_dir) / "samples"
+        name = f"step_{trainer.global_step:07d}"
+        with tolerated(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with whole(folder / f"{name}.png") as beside:
+                beside.write_bytes(picture)
+            write_clip(folder / f"{name}.mp4", images, FPS, sound)
+            for logger in trainer.loggers:
+                if isinstance(logger, WandbLogger):
+                    logger.log_image("samples/sheet", [str(folder / f"{name}.png")], step=trainer.global_step)
+                    logger.log_video("samples/dubbed", [str(folder / f"{name}.mp4")], step=trainer.global_step)
 
 
 def to_bytes(pictures: Tensor) -> Tensor:

@@ -62,6 +62,9 @@ class Throughput(Callback):
             with trainer.precision_plugin.forward_context():
                 self.ceiling = flops_a_second(pl_module.device)
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._begin()  # what came before, the corpus and the expert's examination among it, is not training's
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: dict[str, Tensor], batch_idx: int
     ) -> None:

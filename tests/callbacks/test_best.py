@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from full_disk import FullDisk
 from lightning import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -31,12 +32,14 @@ class Scored(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=1.0)
 
 
-def train(folder: Path, scores: Sequence[float], steps: int, callback: Best, resumed: Path | None = None) -> None:
+def train(
+    folder: Path, scores: Sequence[float], steps: int, callback: Best, resumed: Path | None = None, full: int = -1
+) -> None:
     trainer = Trainer(
         default_root_dir=folder,
         accelerator="cpu",
         max_steps=steps,
-        callbacks=[callback],
+        callbacks=[callback, FullDisk(full)],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -70,3 +73,18 @@ def test_without_the_metric_it_says_so_once(tmp_path: Path, caplog: pytest.LogCa
         "No best.ckpt is kept: validation logs no val/other"
     ]
     assert not (tmp_path / "checkpoints" / "best.ckpt").exists()
+
+
+def test_a_first_score_that_is_none_is_no_best(tmp_path: Path) -> None:
+    train(tmp_path, [float("nan"), -0.5, -0.6], 3, Best())
+    assert kept(tmp_path) == 2
+
+
+def test_a_full_disk_leaves_the_best_before_and_the_next_better_one_is_kept(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(tmp_path, [0.1, 0.5, 0.05], 3, Best(), full=1)
+    assert kept(tmp_path) == 1
+    assert len([record for record in caplog.records if "best.ckpt cannot be written" in record.getMessage()]) == 1
+    train(tmp_path / "again", [0.1, 0.5, 0.3], 3, Best(), full=1)
+    assert kept(tmp_path / "again") == 3

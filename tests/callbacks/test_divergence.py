@@ -1,16 +1,19 @@
 """A run that blows up ends, and leaves the last good checkpoint where a resumption looks for it."""
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from full_disk import full_disk
 from lightning import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lipsync.callbacks import Divergence
+from lipsync.callbacks.divergence import keep
 from lipsync.errors import LipsyncError
 from lipsync.safekeeping import LastCheckpoint
 
@@ -87,3 +90,26 @@ def test_without_the_metric_it_says_so_once(tmp_path: Path, caplog: pytest.LogCa
         train(tmp_path, lambda step: 1.0, 40, metric="train/other")
     told = [record.getMessage() for record in caplog.records if "Divergence" in record.getMessage()]
     assert told == ["Divergence goes unnoticed: training logs no train/other"]
+
+
+def test_what_diverged_before_any_good_checkpoint_is_not_gone_on_from(tmp_path: Path) -> None:
+    with pytest.raises(LipsyncError, match=r"^step 60: .*: begin anew with a lower model.lr$"):
+        train(tmp_path, lambda step: 1.0 if step < 15 else 200.0, 1000)
+    assert steps_in(tmp_path) == {"diverged": 60}
+
+
+def test_without_links_and_room_the_good_one_before_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError("no links here")
+
+    monkeypatch.setattr(os, "link", refused)
+    last, good = tmp_path / "last.ckpt", tmp_path / "good.ckpt"
+    for content in ("first", "second", "third"):
+        last.write_text(content)
+        with full_disk(0 if content == "second" else 1000):
+            keep(last, good)
+        assert good.read_text() == ("first" if content == "second" else content)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["good.ckpt", "last.ckpt"]
+    assert len([record for record in caplog.records if "good.ckpt cannot be written" in record.getMessage()]) == 1

@@ -33,12 +33,15 @@ class Slow(Dataset):
 
 
 class Sleeper(LightningModule):
-    """A step that takes a while; validation takes long."""
+    """A step that takes a while; validation takes long, and so may the preparations."""
 
-    def __init__(self, nap: float) -> None:
+    def __init__(self, nap: float, before: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(1))
-        self.nap = nap
+        self.nap, self.before = nap, before
+
+    def on_train_start(self) -> None:
+        time.sleep(self.before)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         time.sleep(self.nap)
@@ -51,7 +54,7 @@ class Sleeper(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=1.0)
 
 
-def measured(folder: Path, of_step: float, of_window: float, **options: object) -> dict[str, float]:
+def measured(folder: Path, of_step: float, of_window: float, before: float = 0, **options: object) -> dict[str, float]:
     trainer = Trainer(
         default_root_dir=folder,
         accelerator="cpu",
@@ -63,7 +66,9 @@ def measured(folder: Path, of_step: float, of_window: float, **options: object) 
         enable_model_summary=False,
         **options,
     )
-    trainer.fit(Sleeper(of_step), DataLoader(Slow(of_window), batch_size=2), DataLoader(Slow(0), batch_size=100))
+    trainer.fit(
+        Sleeper(of_step, before), DataLoader(Slow(of_window), batch_size=2), DataLoader(Slow(0), batch_size=100)
+    )
     return {name: value.item() for name, value in trainer.callback_metrics.items()}
 
 
@@ -75,6 +80,12 @@ def test_windows_a_second_and_the_share_that_is_waiting(tmp_path: Path) -> None:
     assert 0 < starved["throughput/windows"] <= 2 / (2 * NAP)
     assert starved["throughput/waiting"] > 0.7
     assert "throughput/utilisation" not in fed  # of a network it does not know
+
+
+def test_preparations_count_for_nothing(tmp_path: Path) -> None:
+    # 50 naps before the first step; five steps take 10.
+    found = measured(tmp_path, 2 * NAP, 0, 50 * NAP, limit_val_batches=0)
+    assert found["throughput/windows"] > 10 / (40 * NAP)
 
 
 def test_validation_counts_for_nothing(tmp_path: Path) -> None:
