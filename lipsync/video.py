@@ -7,10 +7,12 @@ from typing import NamedTuple
 
 import av
 import numpy as np
+import torch
 from av import AudioFrame, VideoFrame
 from av.container import InputContainer
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from av.video.stream import VideoStream
+from torch import Tensor
 
 from lipsync.container import decode, named_matrix, open_media, video_stream
 from lipsync.errors import LipsyncError
@@ -36,6 +38,11 @@ class TimedFrame(NamedTuple):
 
     time: float
     image: np.ndarray
+
+
+def to_bytes(pictures: Tensor) -> Tensor:
+    """Converts pictures in [-1, 1] to uint8, rounding."""
+    return ((pictures.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
 def probe(path: str | Path) -> VideoInfo:

@@ -5,7 +5,7 @@ from lipsync.callbacks.divergence import Divergence
 from lipsync.callbacks.ema import EMA
 from lipsync.callbacks.evaluation_table import log_evaluation
 from lipsync.callbacks.metrics_file import MetricsFile
-from lipsync.callbacks.samples import Samples, sheet, to_bytes
+from lipsync.callbacks.samples import Samples, sheet
 from lipsync.callbacks.sync_validation import SyncValidation
 from lipsync.callbacks.throughput import Throughput
 
@@ -19,5 +19,4 @@ __all__ = [
     "Throughput",
     "log_evaluation",
     "sheet",
-    "to_bytes",
 ]

@@ -11,7 +11,7 @@ from torchvision.io import encode_png
 
 from lipsync.corpora.records import FPS, SAMPLES_A_FRAME
 from lipsync.files import tolerated, whole
-from lipsync.video import write_clip
+from lipsync.video import to_bytes, write_clip
 
 
 class Samples(Callback):
@@ -63,11 +63,6 @@ class Samples(Callback):
                 if isinstance(logger, WandbLogger):
                     logger.log_image("samples/sheet", [str(folder / f"{name}.png")], step=trainer.global_step)
                     logger.log_video("samples/dubbed", [str(folder / f"{name}.mp4")], step=trainer.global_step)
-
-
-def to_bytes(pictures: Tensor) -> Tensor:
-    """Converts pictures in [-1, 1] to uint8, rounding."""
-    return ((pictures.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
 def sheet(batch: dict[str, Tensor], generated: Tensor, mask: Tensor) -> Tensor:

@@ -10,11 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from lipsync.callbacks import to_bytes
 from lipsync.corpora.records import FPS
 from lipsync.errors import LipsyncError
 from lipsync.files import whole
-from lipsync.video import write_clip
+from lipsync.video import to_bytes, write_clip
 
 CLIPS, FILMS = "clips", "films"  # folders
 ABOUT = "evaluation.json"  # by whose rules

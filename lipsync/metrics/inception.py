@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.hub import load_state_dict_from_url
 
-from lipsync.callbacks import to_bytes
 from lipsync.errors import LipsyncError
 from lipsync.perceptual import DOWNLOAD
+from lipsync.video import to_bytes
 
 
 class Inception(nn.Module):
