@@ -125,12 +125,15 @@ def histories(folder: Path) -> dict[str, dict[int, float]]:
 
 
 def cells(path: Path) -> Iterator[tuple[str, int, float]]:
-    """Yields what stands in a metrics.csv: name, step and finite value."""
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            for name, text in row.items():
-                if name not in ("step", "epoch") and text and math.isfinite(value := float(text)):
-                    yield name, int(row["step"]), value
+    """Yields what stands in a metrics.csv: name, step and finite value; rows that a crash tore are left out."""
+    with path.open(encoding="utf-8", newline="", errors="replace") as file:
+        for row in csv.DictReader(line.replace("\0", "") for line in file):
+            try:
+                step = int(row["step"])
+                values = {name: float(text) for name, text in row.items() if text and name not in ("step", "epoch")}
+            except (KeyError, TypeError, ValueError):
+                continue
+            yield from ((name, step, value) for name, value in values.items() if math.isfinite(value))
 
 
 def table(found: list[Run]) -> Table:

@@ -120,9 +120,11 @@ class NonFinite(Callback):
         clips, self.clips = self.clips, []
         losses, self.losses = self.losses, []
         weights = [weight for weight in pl_module.parameters() if weight.grad is not None]
-        # The one look of a step that waits for the device: the optimizer must not see what is not finite. Processes
-        # have averaged their gradients by now, so that all of them see the same.
-        if torch.nn.utils.get_total_norm([weight.grad for weight in weights]).isfinite():
+        norm = torch.nn.utils.get_total_norm([weight.grad for weight in weights])
+        # A look that waits for the device: the optimizer must not see what is not finite. Processes have averaged their
+        # gradients by now, so that all of them see the same.
+        if norm.isfinite():
+            pl_module.log("gradient/total", norm)
             self.in_a_row = 0
             return
         for weight in weights:

@@ -43,6 +43,14 @@ def test_the_best_of_a_history_counts_as_it_was_done_last(folder: Path) -> None:
     assert read_run(folder / "one").finished
 
 
+def test_a_torn_row_costs_no_other(folder: Path) -> None:
+    """What a power cut leaves: half a row, half a number, bytes that are none."""
+    path = folder / "two" / "metrics.csv"
+    path.write_bytes(LAST.encode() + b"39,0.2\n4x,1,1\n49,0.1,5.e\n\0\0\xff,\n59,0.6,4.0")
+    assert histories(folder / "two")["val/sync"] == {9: 0.2, 19: 0.3, 29: 0.25, 39: 0.2, 59: 0.6}
+    assert histories(folder / "two")["train/loss"] == {19: 7.0, 29: 5.0, 59: 4.0}
+
+
 def test_runs_are_listed(folder: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(sys, "argv", ["lipsync", "runs", str(folder)])
