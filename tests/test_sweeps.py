@@ -12,11 +12,11 @@ from pathlib import Path
 
 import av
 import pytest
+import wandb
 import yaml
 from loopback_wandb import ENTITY, PROJECT, LoopbackWandb, Run
 from runs import COMMAND, ROOT, written
 
-import wandb
 from lipsync import cli
 
 SWEEPS = ROOT / "experiments" / "sweeps"

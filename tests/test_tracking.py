@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import wandb
 from lightning import LightningModule, Trainer
 from loopback_wandb import KEY, LoopbackWandb
 from torch import nn
 from torch.utils.data import DataLoader
 from torchvision.io import write_png
 
-import wandb
 from lipsync import tracking
 from lipsync.history import History
 from lipsync.tracking import SafeWandbLogger
