@@ -157,17 +157,25 @@ def face_squares(
 
 def _plane_squares(planes: list[np.ndarray], boxes: Tensor, size: int, device: torch.device | str) -> Tensor:
     """(M, 1, S, S) of one plane: only the pixels around each box travel to the device, the plane's edge repeated."""
-    height, width = planes[0].shape
     # Boxes of one size together: what comes of one depends on no other. A track's differ by rounding.
     sides = ((boxes[:, 1::2] - boxes[:, ::2]).amax(1) - 1e-3).ceil().int()
     squares = torch.empty(len(boxes), 1, size, size, device=device)
     for side in sides.unique().tolist():
         alike = (sides == side).nonzero()[:, 0]
         first = boxes[alike, ::2].floor().long() - 1
-        rows, columns = first[:, :, None].add(torch.arange(side + 3)).numpy().transpose(1, 0, 2)
-        places = zip(alike.tolist(), rows.clip(0, height - 1), columns.clip(0, width - 1), strict=True)
-        regions = torch.from_numpy(np.stack([planes[place][np.ix_(y, x)] for place, y, x in places]))
+        places = zip(alike.tolist(), first.tolist(), strict=True)
+        regions = torch.from_numpy(np.stack([_region(planes[place], *corner, side + 3) for place, corner in places]))
         inside = boxes[alike] - first.repeat_interleave(2, dim=1)
         oversample = max(1, math.ceil(side / size))
         squares[alike.to(device)] = crop(regions[:, None].to(device), inside.to(device), size, oversample)
     return squares
+
+
+def _region(plane: np.ndarray, top: int, left: int, side: int) -> np.ndarray:
+    """(side, side) of a plane, whose edge is repeated."""
+    if min(top, left) >= 0 and top + side <= plane.shape[0] and left + side <= plane.shape[1]:
+        return plane[top : top + side, left : left + side]
+    rows, columns = (
+        np.arange(first, first + side).clip(0, end - 1) for first, end in zip((top, left), plane.shape, strict=True)
+    )
+    return plane[np.ix_(rows, columns)]

@@ -92,8 +92,9 @@ def staged(
         def frames(first: int) -> Iterator[PlaneFrame]:
             decoded = ahead(play(video, source, looked.pts, shown, first), BATCH)
             chunks = ahead(generate(decoded, planned, looked.pts, video, source, voices, paint, model.size, device), 1)
-            with closing(decoded), closing(chunks):
-                yield from composite(chunks, source, occlusion)
+            painted = ahead(composite(chunks, source, occlusion), BATCH)
+            with closing(decoded), closing(chunks), closing(painted):
+                yield from painted
 
         remarks = sorted(doubts + planned.remarks + broken_off(looked, source), key=lambda remark: remark.start)
         yield Staged(source, planned, remarks, shown, voices, leftover(shown, *clock, sound), frames)
