@@ -3,8 +3,8 @@
 import os
 from importlib import import_module
 
-# numpy's BLAS lets idle threads spin on the cores that torch and the codecs need: a dub took a quarter longer. Read when
-# numpy is first imported; who sets it has the say.
+# numpy's BLAS lets idle threads spin on the cores that torch and the codecs need: a dub took a quarter longer. numpy
+# reads this when it is first imported; who sets it has the say.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 # Imported when first asked for, so that a decoding worker does not load all of Lightning.
