@@ -270,8 +270,8 @@ def test_memory_does_not_grow_with_length(
     monkeypatch.setattr(timeline, "read_planes", counted)
     report, _, _ = work(same(16), seconds=seconds, size=(48, 40), pts=range(0, seconds * 12800, 1280))
     assert report.frames == 10 * seconds
-    # One chunk is composited, one waits, one is generated, and as many frames again are read ahead.
-    assert BATCH <= most <= 5 * BATCH
+    # Chunks being gathered, generated, waiting and composited, and as many frames again before and after them.
+    assert BATCH <= most <= 7 * BATCH
 
 
 def test_user_errors(
