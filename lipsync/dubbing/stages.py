@@ -1,5 +1,7 @@
 """The stages of a dub, put together: read, track, generate, composite; the stream holds a few chunks at a time."""
 
+import ctypes
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -25,6 +27,8 @@ from lipsync.dubbing.voices import Voice, open_voice
 from lipsync.preparation.tracks import Finder
 from lipsync.randomness import normal
 from lipsync.sound import SAMPLE_RATE
+
+M_ARENA_MAX = -8  # of malloc.h
 
 
 class Model(Protocol):
@@ -75,6 +79,7 @@ def staged(
     **how: object,
 ) -> Iterator[Staged]:
     """Looks at video and sounds, and plans; `how` are the model's own options; else as `dub`."""
+    share_heap()
     source, others = read_format(video), others or {}
     noise = normal(seed, "sampling", torch.zeros(1, dtype=torch.int64), (3, model.size, model.size)).to(device)
     paint = partial(model.generate, noise=noise, seed=seed, **how)
@@ -98,3 +103,13 @@ def staged(
 
         remarks = sorted(doubts + planned.remarks + broken_off(looked, source), key=lambda remark: remark.start)
         yield Staged(source, planned, remarks, shown, voices, leftover(shown, *clock, sound), frames)
+
+
+def share_heap() -> None:
+    """Has glibc serve all threads from one heap, so that memory does not grow while they hand frames on to each other.
+
+    A heap for every thread keeps what others have freed in it: 30 % more after a minute of 720p.
+    """
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(library, "mallopt"):  # other C libraries have none
+        library.mallopt(M_ARENA_MAX, 1)
