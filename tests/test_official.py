@@ -46,7 +46,7 @@ def test_official_weights_dub_a_real_clip_and_train_on(
     converted = tmp_path / "official.safetensors"
 
     clip, out = shared / "clips" / "grid_bbaf2n.mpg", tmp_path / "out.mp4"
-    report = dub(str(clip), str(second), str(out), str(converted), steps=2, device="cpu")
+    report = dub(str(clip), str(second), str(out), str(converted), length="audio", steps=2, device="cpu")
     assert (report.frames, report.painted) == (25, 25)
     with av.open(str(out)) as film:
         assert film.duration / 1e6 == pytest.approx(1, abs=0.05)
