@@ -20,7 +20,8 @@ def outlines(track: Track, fps: float) -> Tensor:
     """
     points = np.stack([track.points[point] for point in (BRIDGE, NOSE_BASE, CHIN, *JAW)], 1)
     points = torch.from_numpy(points).double()
-    steady = smooth(points.flatten(1), STEADY * fps).unflatten(1, (-1, 2))
+    # A point at a time: a convolution's copies of all would take 9 kB a frame.
+    steady = torch.stack([smooth(places, STEADY * fps) for places in points.unbind(1)], 1)
     nose = steady[:, 1] - steady[:, 0]
     length = nose.norm(dim=1).clamp(min=1e-6)
     down = nose / length[:, None]
