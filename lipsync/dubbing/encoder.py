@@ -1,6 +1,8 @@
 """Encoder settings that follow the source: its codec where the container holds it, its planes, tags, rate and size."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 import av
@@ -96,7 +98,28 @@ def add_picture(container: OutputContainer, encoder: Encoder, source: Format) ->
     context.thread_count, context.gop_size = THREADS[encoder.name], GOP
     for name, value in source.tags.items():
         setattr(context, name, value)
+    with unhurried():
+        context.open()
     return stream
+
+
+@contextmanager
+def unhurried() -> Iterator[None]:
+    """Takes back that SVT-AV1, run by root, makes its threads and the caller's real-time ones, for ever.
+
+    Nothing else would get a processor while such a thread waits busily for another, and all children inherit it.
+    """
+    if not hasattr(os, "sched_getscheduler"):  # Linux only
+        yield
+        return
+    usual, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        for thread in map(int, os.listdir("/proc/self/task")):
+            with suppress(ProcessLookupError):  # it has ended meanwhile
+                if os.sched_getscheduler(thread) == os.SCHED_FIFO != usual:
+                    os.sched_setscheduler(thread, usual, parameters)
 
 
 def _has(encoder: str, planes: str) -> bool:

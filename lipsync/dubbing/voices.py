@@ -16,14 +16,19 @@ class Voice(NamedTuple):
 
     Attributes:
         path: The file with it.
-        samples: (samples,) int16, 16 kHz mono, mapped from the disk.
+        wav: The same decoded, 16 kHz mono.
         lead: Seconds of sound before the video's first frame, negative where the sound begins after it; 0 for a sound
             that comes in a file of its own.
     """
 
     path: str
-    samples: np.ndarray
+    wav: Path
     lead: Fraction
+
+    @property
+    def samples(self) -> np.ndarray:
+        """(samples,) int16, mapped from the disk anew: pages that were read count as memory as long as their map is."""
+        return map_wav(self.wav)
 
 
 def open_voice(path: str | Path, folder: str | Path, video: str | Path) -> Voice:
@@ -40,7 +45,7 @@ def open_voice(path: str | Path, folder: str | Path, video: str | Path) -> Voice
     lead = Fraction(0)
     if Path(path).samefile(video):
         lead = _first_time(video) - Fraction(begins).limit_denominator(1_000_000)  # the clock's own fraction
-    return Voice(str(path), map_wav(wav), lead)
+    return Voice(str(path), wav, lead)
 
 
 def _first_time(video: str | Path) -> Fraction:

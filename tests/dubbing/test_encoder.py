@@ -1,5 +1,7 @@
 """Encoders that follow the source, and what their qualities keep."""
 
+import os
+import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -44,6 +46,25 @@ def encoded(path: Path, source: Format, quality: str, frames: list[PlaneFrame]) 
             container.mux(stream.encode(to_video_frame(frame, source)))
         container.mux(stream.encode(None))
     return list(read_planes(path, read_format(path)))
+
+
+def policies() -> set[int]:
+    """How the kernel schedules this process's threads."""
+    return {os.sched_getscheduler(int(thread)) for thread in os.listdir("/proc/self/task")}
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="root alone may make threads real-time ones")
+def test_no_encoder_makes_threads_that_starve_all_others(tmp_path: Path) -> None:
+    before = policies()
+    for codec in CODECS:
+        source = a_format(codec)
+        with av.open(str(tmp_path / f"{codec}.mp4"), "w") as container:
+            stream = add_picture(container, choose_encoder(source, "source", ".mp4"), source)
+            for frame in pictures(source):
+                container.mux(stream.encode(to_video_frame(frame, source)))
+                assert policies() == before
+            container.mux(stream.encode(None))
+    assert policies() == before
 
 
 def psnr(before: list[PlaneFrame], after: list[PlaneFrame], peak: int) -> float:

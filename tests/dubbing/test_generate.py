@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from lipsync.dubbing.painted import Painted
 from lipsync.dubbing.plan import Plan
 from lipsync.dubbing.read import Format, PlaneFrame, read_format, read_planes
 from lipsync.dubbing.voices import Voice
+from lipsync.sound import write_wav
 
 
 class Recorder:
@@ -76,8 +78,14 @@ def test_a_square_does_not_depend_on_the_others() -> None:
         assert torch.equal(together[[place]], face_squares([frame], boxes[[place]], source, 32, "cpu"))
 
 
-def voice(samples: np.ndarray, lead: Fraction = Fraction(0)) -> Voice:
-    return Voice("a.wav", samples, lead)
+@pytest.fixture
+def voice(tmp_path: Path) -> Callable[..., Voice]:
+    def made(samples: np.ndarray, lead: Fraction = Fraction(0)) -> Voice:
+        wav = tmp_path / f"voice{len(list(tmp_path.iterdir()))}.wav"
+        write_wav(wav, samples)
+        return Voice("a.wav", wav, lead)
+
+    return made
 
 
 def stretch(first: int, count: int, number: int = 0, sound: int = 0, reference: int = -1, x: float = 10.0) -> Painted:
@@ -93,7 +101,7 @@ def times(path: str, source: Format) -> np.ndarray:
 
 
 @pytest.mark.parametrize("lead", [Fraction(0), Fraction(1, 3), Fraction(-1, 7)])
-def test_what_the_model_is_given(make_video: Callable, lead: Fraction) -> None:
+def test_what_the_model_is_given(make_video: Callable, voice: Callable, lead: Fraction) -> None:
     """30000/1001 frames a second: the mel of each frame begins at floor(80 max(tau - 0.04, 0))."""
     count = 2 * BATCH + 5
     path = make_video(pts=range(0, count * 1001, 1001), time_base=Fraction(1, 30000))
@@ -121,7 +129,9 @@ def test_what_the_model_is_given(make_video: Callable, lead: Fraction) -> None:
         assert chunk.owners.tolist() == list(range(len(chunk.frames)))
 
 
-def test_a_resumed_dub_has_the_same_batches(make_video: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resumed_dub_has_the_same_batches(
+    make_video: Callable, voice: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("lipsync.dubbing.segments.SEGMENT", 20)
     path = make_video(pts=range(0, 45 * 512, 512))
     source = read_format(path)
@@ -133,7 +143,7 @@ def test_a_resumed_dub_has_the_same_batches(make_video: Callable, monkeypatch: p
     assert sizes == [[16, 4, 16, 4, 5], [16, 4, 5]]
 
 
-def test_batches_run_across_faces_and_cuts(make_video: Callable) -> None:
+def test_batches_run_across_faces_and_cuts(make_video: Callable, voice: Callable) -> None:
     """Each face in a batch has its own reference and its own sound; frames without one ride along."""
     count = 14
     path = make_video(pts=range(0, count * 512, 512))
@@ -168,7 +178,7 @@ def test_batches_run_across_faces_and_cuts(make_video: Callable) -> None:
         torch.testing.assert_close(references[place], still, atol=1e-5, rtol=0)
 
 
-def test_many_faces_are_painted_a_batch_at_a_time_and_none_pass(make_video: Callable) -> None:
+def test_many_faces_are_painted_a_batch_at_a_time_and_none_pass(make_video: Callable, voice: Callable) -> None:
     path = make_video(pts=range(0, 40 * 512, 512))
     source = read_format(path)
     crowd = [stretch(38, 2, number=k) for k in range(BATCH + 3)]
