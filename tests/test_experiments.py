@@ -16,7 +16,13 @@ from lipsync.corpora.puppet.write import write_corpus
 
 EXPERIMENTS = Path(__file__).resolve().parents[1] / "experiments"
 # What a file's first lines say it is given after.
-AFTER = {"lrs2": ["official"], "lrw": ["official"], "voxceleb2": ["official"], "finetune": ["folder"]}
+AFTER = {
+    "hires": ["official"],
+    "lrs2": ["official"],
+    "lrw": ["official"],
+    "voxceleb2": ["official"],
+    "finetune": ["folder"],
+}
 TRAINED = sorted(
     path.relative_to(EXPERIMENTS).with_suffix("").as_posix()
     for path in EXPERIMENTS.glob("**/*.yaml")

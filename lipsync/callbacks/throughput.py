@@ -90,7 +90,7 @@ class Throughput(Callback):
         self.elsewhere += time.perf_counter() - self.left
 
 
-@torch.no_grad()
+@torch.enable_grad()  # as in training: painting may take fewer
 def frame_flops(unet: UNet, size: int) -> int:
     """Counts the floating point operations of one frame's way through the UNet."""
     weight = next(unet.parameters())

@@ -10,7 +10,8 @@ from torch.utils.checkpoint import checkpoint
 
 from lipsync.errors import LipsyncError
 from lipsync.networks.audio_encoder import AudioEncoder
-from lipsync.networks.residual_block import ResidualBlock, zero
+from lipsync.networks.convolution import saves
+from lipsync.networks.residual_block import Activation, ResidualBlock, zero
 
 IMAGES = 3
 PREDICTIONS = 2
@@ -148,7 +149,7 @@ class UNet(nn.Module):
                 width = out
 
         head = nn.Conv2d(width, PREDICTIONS * IMAGES * fold**2, 3, padding=1)
-        self.out = nn.Sequential(nn.GroupNorm(groups, width), nn.SiLU(), zero(head))
+        self.out = nn.Sequential(nn.GroupNorm(groups, width), Activation(), zero(head))
         self.audio_encoder = AudioEncoder(audio_channels, audio_blocks, groups, dropout)
         self.audio_encoder_to_style = nn.Sequential(
             nn.GroupNorm(groups, audio_channels[-1]),
@@ -183,6 +184,8 @@ class UNet(nn.Module):
         half = x_t.shape[2] // 2
         x = torch.cat([masked[:, :, :half], x_t[:, :, half:]], dim=2)
         h = F.pixel_unshuffle(torch.cat([x, masked, reference], dim=1), self.fold)
+        if saves(h):
+            h = h.contiguous(memory_format=torch.channels_last)  # as those convolutions return it
         embedding = self.embed_time(t) + audio
 
         run = partial(checkpoint, use_reentrant=False) if self.checkpointing and torch.is_grad_enabled() else at_once
