@@ -18,10 +18,10 @@ def outlines(track: Track, fps: float) -> Tensor:
     Smoothed in time. The chin then lies where it is when this track's mouth is most open (99.5 % of the frames), at
     least SPEECH below a closed one; the other points follow by how far down they lie between ears and chin.
     """
-    points = np.stack([track.points[point] for point in (BRIDGE, NOSE_BASE, CHIN, *JAW)], 1)
-    points = torch.from_numpy(points).double()
-    # A point at a time: a convolution's copies of all would take 9 kB a frame.
-    steady = torch.stack([smooth(places, STEADY * fps) for places in points.unbind(1)], 1)
+    # A point at a time, and steady ones only: copies of all in float64 would be most of what a long video needs.
+    parts = (torch.from_numpy(track.points[point]).double() for point in (BRIDGE, NOSE_BASE, CHIN, *JAW))
+    steady = torch.stack([smooth(places, STEADY * fps).float() for places in parts], 1)
+    seen = torch.from_numpy(np.stack([track.points[point] for point in (BRIDGE, NOSE_BASE, CHIN)], 1)).float()
     nose = steady[:, 1] - steady[:, 0]
     length = nose.norm(dim=1).clamp(min=1e-6)
     down = nose / length[:, None]
@@ -30,10 +30,10 @@ def outlines(track: Track, fps: float) -> Tensor:
         """(T, N) of points (T, N, 2) after bridge and base: below the base, in lengths of the nose."""
         return torch.einsum("tnc,tc->tn", places[:, 2:] - places[:, 1:2], down) / length[:, None]
 
-    chins, depth = depths(points)[:, 0], depths(steady)
+    chins, depth = depths(seen)[:, 0], depths(steady)
     chin, jaw = depth[:, :1], depth[:, 1:]
     lowest = torch.maximum(chins.quantile(0.995), chins.quantile(0.05) + SPEECH)
     ears = jaw[:, [0, -1]].mean(1, keepdim=True)
     share = ((jaw - ears) / (chin - ears).clamp(min=1e-6)).clamp(0, 1)
     drop = share * (lowest - chin).clamp(min=0) * length[:, None]
-    return (steady[:, 3:] + drop[:, :, None] * down[:, None]).float()
+    return steady[:, 3:] + drop[:, :, None] * down[:, None]

@@ -1,6 +1,7 @@
 """Face tracks: one face followed through one shot, as a few points only."""
 
 import dataclasses
+from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice, pairwise
@@ -145,23 +146,21 @@ class _Face:
     """A face while it is followed; `box` is where it was seen last."""
 
     def __init__(self) -> None:
-        self.indices: list[int] = []
-        self.points: list[np.ndarray] = []
-        self.presence: list[float] = []
-        self.pose: list[np.ndarray] = []
-        self.company: list[bool] = []
+        # Flat, for a small array of numpy's takes several times what is in it.
+        self.indices, self.company = array("q"), array("b")
+        self.points, self.presence, self.pose = array("f"), array("f"), array("f")
 
     def append(self, index: int, seen: _Seen, face: int) -> None:
         self.box = seen.boxes[face]
         self.indices.append(index)
-        self.points.append(seen.points[face])
-        self.presence.append(float(seen.presence[face]))
-        self.pose.append(seen.pose[face])
+        self.points.frombytes(seen.points[face].tobytes())
+        self.presence.append(seen.presence[face])
+        self.pose.frombytes(seen.pose[face].tobytes())
         self.company.append(len(seen.boxes) > 1)
 
     def track(self) -> Track:
         """Fill the gaps by linear interpolation between the frames around them."""
-        indices, known = np.array(self.indices), np.stack(self.points)
+        indices, known = np.array(self.indices), np.array(self.points).reshape(-1, len(TRACKED), 2)
         times = np.arange(indices[0], indices[-1] + 1)
         before = np.searchsorted(indices, times, side="right") - 1
         after = np.minimum(before + 1, len(indices) - 1)
@@ -170,7 +169,8 @@ class _Face:
         presence, company = np.zeros(len(times), np.float32), np.zeros(len(times), bool)
         pose = np.full((len(times), 3), np.nan, np.float32)
         places = indices - indices[0]
-        presence[places], pose[places], company[places] = self.presence, self.pose, self.company
+        presence[places], company[places] = self.presence, self.company
+        pose[places] = np.array(self.pose).reshape(-1, 3)
         return Track(int(indices[0]), dict(zip(TRACKED, points.swapaxes(0, 1), strict=True)), presence, pose, company)
 
 
