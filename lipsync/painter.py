@@ -1,5 +1,6 @@
 """What a trained Diff2Lip does: repaint frames (Sec. 3.3), dub clips, and have that measured."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -91,6 +92,7 @@ class Painter:
         sampler: str = "ddim",
         guidance: float = 1.0,
         seed: int | None = None,
+        precision: str | None = None,
     ) -> Tensor:
         """Repaints frames (Sec. 3.3).
 
@@ -103,6 +105,7 @@ class Painter:
             sampler: Name of one of `samplers`.
             guidance: How far the sound's influence is overstated; 1 is as trained.
             seed: Of all that is drawn; None: the module's.
+            precision: Of the network's products, one of `device.PRECISIONS`; None: as it is set.
 
         Returns:
             (N, 3, S, S) in [-1, 1]; the upper half is that of `frames`.
@@ -114,11 +117,16 @@ class Painter:
         reference, noise = reference.expand_as(frames), noise.expand_as(frames)
         masked = torch.where(self.mask > 0, noise, frames)
 
+        rounding = nullcontext()
+        if precision is not None:
+            rounding = torch.autocast(frames.device.type, getattr(torch, precision), precision != "float32")
+
         def hearing(mels: Tensor) -> Denoiser:
             audio = self.unet.embed_audio(mels)
 
             def denoise(x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-                output, interpolation = self.unet.denoise(x_t, t, masked, reference, audio).chunk(2, dim=1)
+                with rounding:
+                    output, interpolation = self.unet.denoise(x_t, t, masked, reference, audio).chunk(2, dim=1)
                 return self.diffusion.x_0(output, x_t, t, self.prediction), interpolation
 
             return denoise

@@ -244,6 +244,9 @@ def test_generate_needs_nothing_but_tensors() -> None:
         assert torch.equal(other, model.generate(frames, reference, mels, **how))
         assert (other - painted)[:, :, 16:].abs().max() > 1e-5
         assert torch.equal(other[:, :, :16], frames[:, :, :16])
+    exact, rounded = (model.generate(frames, reference, mels, precision=name) for name in ("float32", "bfloat16"))
+    assert torch.equal(exact, painted)
+    assert 1e-4 < (rounded - painted).abs().mean() < 0.05
     # A frame is painted alike, whatever stands beside it in a batch.
     for sampler in ("ddim", "ddpm", "dpmpp_2m"):
         alone = model.generate(frames[3:4], reference, mels[3:4], sampler=sampler)

@@ -9,7 +9,7 @@ import torch
 
 from lipsync import checkpoints, samplers
 from lipsync.container import open_media
-from lipsync.device import choose_device
+from lipsync.device import choose_device, choose_precision
 from lipsync.dubbing.encoder import CONTAINERS
 from lipsync.dubbing.label import describe
 from lipsync.dubbing.label import mark as marked
@@ -23,7 +23,7 @@ from lipsync.preparation.faces import FaceFinder
 from lipsync.preparation.tracks import Finder
 from lipsync.video import TimedFrame
 
-TOLD = ("sampler", "steps", "guidance", "seed", "face", "length", "missing", "reference")  # by the label
+TOLD = ("sampler", "steps", "guidance", "precision", "seed", "face", "length", "missing", "reference")  # by the label
 
 
 def dub(
@@ -45,6 +45,7 @@ def dub(
     sampler: str = "ddim",
     guidance: float = 1.0,
     seed: int = 0,
+    precision: str = "auto",
     device: str = "auto",
 ) -> DubReport:
     """Dubs a video: a face speaks the new sound; all else stays as it is, and the file says that it is synthetic.
@@ -73,6 +74,7 @@ def dub(
         sampler: ddim, ddpm or dpmpp_2m.
         guidance: How far the sound's influence is overstated; 1 is as trained.
         seed: Of the noise, which is one map for the whole video.
+        precision: float32, bfloat16, float16, or auto: bfloat16 on a GPU that computes in it, float32 elsewhere.
         device: Where to compute: cpu, cuda, ... or auto.
 
     Raises:
@@ -81,7 +83,7 @@ def dub(
     masks = [occlusion] if isinstance(occlusion, str) else []
     check(video, [audio, *(others or {}).values(), *masks], out, report)
     place = choose_device(device)
-    model, how = load(checkpoint, steps, sampler, guidance, place)
+    model, how = load(checkpoint, steps, sampler, guidance, precision, place)
     chosen = {"face": face, "others": others, "length": length, "missing": missing, "reference": reference}
     written = dub_with(
         model, FaceFinder(place), video, audio, out, quality, mark, resume, checkpoint,
@@ -99,6 +101,7 @@ def dub_frames(
     steps: int | None = None,
     sampler: str = "ddim",
     guidance: float = 1.0,
+    precision: str = "auto",
     device: str = "auto",
     **chosen: object,
 ) -> Iterator[TimedFrame]:
@@ -111,7 +114,7 @@ def dub_frames(
         LipsyncError: As `dub`.
     """
     place = choose_device(device)
-    model, how = load(checkpoint, steps, sampler, guidance, place)
+    model, how = load(checkpoint, steps, sampler, guidance, precision, place)
     with (
         frame_progress() as progress,
         staged(model, FaceFinder(place), video, audio, progress, device=place, **chosen, **how) as dubbing,
@@ -123,14 +126,15 @@ def dub_frames(
 
 
 def load(
-    checkpoint: str, steps: int | None, sampler: str, guidance: float, device: torch.device
+    checkpoint: str, steps: int | None, sampler: str, guidance: float, precision: str, device: torch.device
 ) -> tuple[torch.nn.Module, dict[str, object]]:
     """Reads a model onto a device, and how it shall sample; says now what is wrong with either."""
     samplers.named(sampler)
+    precision = choose_precision(precision, device)
     model = checkpoints.load_diff2lip(checkpoint, device)
     steps = model.hparams.sampling_steps[0] if steps is None else steps
     model.diffusion.respaced(steps, model.hparams.spacing)
-    return model, {"steps": steps, "sampler": sampler, "guidance": guidance}
+    return model, {"steps": steps, "sampler": sampler, "guidance": guidance, "precision": precision}
 
 
 def dub_with(

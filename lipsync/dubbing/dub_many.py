@@ -9,6 +9,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
+from lipsync.device import choose_precision
 from lipsync.dubbing.dub import check, dub_with, load
 from lipsync.dubbing.pairs import Pair, read_pairs
 from lipsync.dubbing.report import save
@@ -66,7 +67,7 @@ class Dubber(LightningModule):
                 resume=True,
                 watched=False,
                 device=self.device,
-                **self.options,
+                **self.options | {"precision": choose_precision(self.options["precision"], self.device)},
             )
             save(said, str(out.with_suffix(".json")))
         except Exception as error:  # a device out of memory, a folder that cannot be made: the others' turn comes
@@ -89,6 +90,7 @@ def dub_many(
     sampler: str = "ddim",
     guidance: float = 1.0,
     seed: int = 0,
+    precision: str = "auto",
     accelerator: str = "auto",
     devices: int | str = "auto",
 ) -> list[str]:
@@ -109,7 +111,8 @@ def dub_many(
         LipsyncError: As `dub`; or some pairs could not be dubbed, which are named when all others are done.
     """
     found = read_pairs(pairs, root)
-    model, how = load(checkpoint, steps, sampler, guidance, torch.device("cpu"))
+    model, how = load(checkpoint, steps, sampler, guidance, precision, torch.device("cpu"))
+    how["precision"] = precision  # each process's device chooses
     how |= {"face": face, "length": length, "missing": missing, "reference": reference, "seed": seed}
     how |= {"quality": quality, "mark": mark, "checkpoint": checkpoint}
     several = (

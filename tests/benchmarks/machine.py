@@ -77,9 +77,11 @@ def ceiling(device: torch.device, dtype: torch.dtype = torch.float32) -> Ceiling
     )
 
 
-def in_turn(variants: dict[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, Spread]:
-    """Runs every variant once to warm it up, then all of them in turn, round by round, and times each run."""
-    for run in variants.values():
+def in_turn(
+    variants: dict[str, Callable[[], object]], rounds: int, device: torch.device, warm: bool = True
+) -> dict[str, Spread]:
+    """Runs all variants in turn, round by round, and times each run; `warm` runs each once before."""
+    for run in variants.values() if warm else ():
         run()
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(rounds):

@@ -1,6 +1,6 @@
 """A manifest of a million clips: what opening it, choosing windows and sharing it with workers cost.
 
-    python tests/benchmarks/manifest.py FOLDER [--clips 1000000]
+    python -m tests.benchmarks.manifest FOLDER [--clips 1000000]
 
 Writes FOLDER/manifest.arrow, 450 MB for a million rows, unless it is there; measures each stage in a fresh process.
 """

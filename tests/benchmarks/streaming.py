@@ -1,6 +1,6 @@
 """Streaming windows from a corpus of 8-second clips, against bare decord and against frames stored as JPEG.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/streaming.py FOLDER [--windows 400] [--repeats 5]
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.streaming FOLDER [--windows 400] [--repeats 5]
 
 The corpus is written into FOLDER by the first run. Ways alternate; each is reported as its median (least to most) of
 windows a second and of windows a second of CPU time, worker and main process together; then the ratios of both to the

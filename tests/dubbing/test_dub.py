@@ -346,7 +346,7 @@ def test_dub_loads_the_checkpoint(
     )
     assert report.painted == 10
     assert json.loads((tmp_path / "said.json").read_text())["frames"] == 10
-    assert given == {"steps": 4, "sampler": "ddim", "guidance": 2.0, "seed": 0}
+    assert given == {"steps": 4, "sampler": "ddim", "guidance": 2.0, "precision": "float32", "seed": 0}
     frames = list(dub_frames(make_video(), make_sound(0.4), "model.ckpt", 4, device="cpu", length="audio", seed=1))
     assert [frame.time for frame in frames] == pytest.approx([number / 25 for number in range(10)])
     assert frames[0].image.shape == (80, 96, 3)
