@@ -89,7 +89,8 @@ class Diff2Lip(checkpoints.SafeLoading, Painter, LightningModule):
         decay: Share of the run, at its end, over which the learning rate falls to zero.
         seed: Together with a sample's index it decides t, noise and dropout.
         crop_rule: How faces are cut out (`corpora.crop`): `square`, `tight` or `voxceleb2`; dubbing does the same.
-        spacing: Which time steps samplers visit: `leading` (the paper's 0, 40, ..., 960) or `trailing` (for few steps).
+        spacing: Which time steps samplers visit: `leading` (the paper's 0, 40, ..., 960), `trailing` (for few steps) or
+            `crowded`.
         sampling_steps: Numbers of DDIM steps that testing compares; the first is the one reported.
         evaluation: Arguments of `evaluation.evaluation.Evaluation`, to test by protocols; None tests in short.
         init_from: Checkpoint whose weights training starts from, ours or a published one; its network must be this one.

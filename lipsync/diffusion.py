@@ -27,6 +27,8 @@ def cosine_betas(timesteps: int) -> Tensor:
     return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=0.999)
 
 
+CROWDING = 1.8  # 2 is better still where the sound tells nearly all, and worse where it tells little
+
 SCHEDULES: dict[str, Callable[[int], Tensor]] = {"linear": linear_betas, "cosine": cosine_betas}
 
 
@@ -50,7 +52,20 @@ def trailing(timesteps: int, count: int) -> list[int]:
     return [round((i + 1) * timesteps / count) - 1 for i in range(count)]
 
 
-SPACINGS: dict[str, Callable[[int, int], list[int]]] = {"leading": strided, "trailing": trailing}
+def crowded(timesteps: int, count: int) -> list[int]:
+    """Returns at most `count` time steps from 0 to the last, the closer the lower, where pictures get their detail.
+
+    CROWDING lets 8 steps of second order beat 25 of DDIM's on exact Gaussians of any width (`samplers.PRESETS`).
+    """
+    shares = (1 - i / max(count - 1, 1) for i in range(count))
+    return sorted({round((timesteps - 1) * share**CROWDING) for share in shares})
+
+
+SPACINGS: dict[str, Callable[[int, int], list[int]]] = {
+    "leading": strided,
+    "trailing": trailing,
+    "crowded": crowded,
+}
 
 
 def sectioned(timesteps: int, counts: Sequence[int]) -> list[int]:

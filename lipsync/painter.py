@@ -14,7 +14,7 @@ from lipsync.evaluation.evaluation import Evaluation
 from lipsync.metrics.opening import MouthMeter, OpeningCorrelation
 from lipsync.metrics.quality import PaintedQuality
 from lipsync.randomness import normal
-from lipsync.samplers import Denoiser, guided, named
+from lipsync.samplers import Denoiser, course, guided, named
 
 
 class Painter:
@@ -101,8 +101,8 @@ class Painter:
             reference: (1 or N, 3, S, S), another moment of the same person.
             frame_mels: (N, 80, 16), each frame's mel.
             noise: (1, 3, S, S), one map for a whole video: x_T and the lower half of `masked` alike. None: the seed's.
-            steps: Sampling steps; None: the first of `sampling_steps`.
-            sampler: Name of one of `samplers`.
+            steps: Sampling steps; None: the preset's, or the first of `sampling_steps`.
+            sampler: Name of one of `samplers`, or of a preset.
             guidance: How far the sound's influence is overstated; 1 is as trained.
             seed: Of all that is drawn; None: the module's.
             precision: Of the network's products, one of `device.PRECISIONS`; None: as it is set.
@@ -134,12 +134,13 @@ class Painter:
         denoise = hearing(frame_mels)
         if guidance != 1:
             denoise = guided(denoise, hearing(torch.zeros_like(frame_mels)), guidance)
+        steps, spacing = course(sampler, steps, self.hparams.sampling_steps[0], self.hparams.spacing)
         painted = named(sampler)(
             denoise,
             noise,
             self.diffusion,
-            self.hparams.sampling_steps[0] if steps is None else steps,
-            spacing=self.hparams.spacing,
+            steps,
+            spacing=spacing,
             draw=lambda place: self.noise("sampler", place, seed),
         )
         return torch.where(self.mask > 0, painted.clamp(-1, 1), frames)

@@ -239,7 +239,7 @@ def test_generate_needs_nothing_but_tensors() -> None:
     painted = model.generate(frames, reference, mels)
     assert painted.shape == frames.shape
     assert torch.equal(painted, model.generate(frames, reference, mels, model.noise("sampling", 0), steps=4))
-    for how in ({"steps": 2}, {"guidance": 3.0}, {"sampler": "ddpm"}, {"sampler": "dpmpp_2m"}):
+    for how in ({"steps": 2}, {"guidance": 3.0}, {"sampler": "ddpm"}, {"sampler": "dpmpp_2m"}, {"sampler": "fast"}):
         other = model.generate(frames, reference, mels, **how)
         assert torch.equal(other, model.generate(frames, reference, mels, **how))
         assert (other - painted)[:, :, 16:].abs().max() > 1e-5
@@ -252,7 +252,7 @@ def test_generate_needs_nothing_but_tensors() -> None:
         alone = model.generate(frames[3:4], reference, mels[3:4], sampler=sampler)
         together = model.generate(frames, reference, mels, sampler=sampler)[3:4]
         torch.testing.assert_close(alone, together, atol=1e-4, rtol=0)
-    with pytest.raises(LipsyncError, match=r"euler.*ddim, ddpm, dpmpp_2m"):
+    with pytest.raises(LipsyncError, match=r"euler.*ddim, ddpm, dpmpp_2m, fast"):
         model.generate(frames, reference, mels, sampler="euler")
 
 

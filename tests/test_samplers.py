@@ -1,6 +1,7 @@
 """Samplers against the original's trajectories and against the exact answers for Gaussian data."""
 
 import math
+import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from lipsync.corpora.crop import mask
 from lipsync.diffusion import Diffusion
-from lipsync.samplers import Denoiser, ddim, ddim_step, ddpm, ddpm_step, dpmpp_2m, guided
+from lipsync.samplers import Denoiser, course, ddim, ddim_step, ddpm, ddpm_step, dpmpp_2m, guided, named
 
 
 def test_single_steps(reference):
@@ -99,13 +100,14 @@ def quantile(z: Tensor, alpha_bar: float) -> Tensor:
     return math.sqrt(alpha_bar) * MEAN + math.sqrt(alpha_bar * STD**2 + 1 - alpha_bar) * z
 
 
-def error(sampler: Callable[..., Tensor], steps: int) -> float:
+def error(sampler: Callable[..., Tensor], steps: int, spacing: str = "leading") -> float:
     """Largest error of a deterministic sampler that starts on the exact flow, in float64."""
     diffusion = Diffusion()
     z = torch.linspace(-2, 2, 12, dtype=torch.float64).view(1, 3, 2, 2)
-    last = diffusion.respaced(steps).original[-1]
+    last = diffusion.respaced(steps, spacing).original[-1]
     x_T = quantile(z, diffusion.tables["alpha_bar"][last].item())
-    return (sampler(gaussian(diffusion), x_T, diffusion, steps, clip=False) - quantile(z, 1.0)).abs().max().item()
+    found = sampler(gaussian(diffusion), x_T, diffusion, steps, clip=False, spacing=spacing)
+    return (found - quantile(z, 1.0)).abs().max().item()
 
 
 @pytest.mark.parametrize(("sampler", "order"), [(ddim, 1), (dpmpp_2m, 2)])
@@ -116,6 +118,22 @@ def test_order_of_convergence(sampler: Callable[..., Tensor], order: int) -> Non
 
 def test_second_order_needs_fewer_steps() -> None:
     assert error(dpmpp_2m, 25) < error(ddim, 100)
+
+
+@pytest.mark.parametrize("std", [0.03, 0.1, 0.3, 0.5, 1.0])
+def test_fast_is_nearer_to_the_flow_than_25_steps_of_ddim(std: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a sure guess, whose pictures are a hair wide, to none at all."""
+    monkeypatch.setattr(sys.modules[__name__], "STD", std)
+    steps, spacing = course("fast", None, 25, "leading")
+    assert (steps, spacing) == (8, "crowded")
+    assert error(named("fast"), steps, spacing) < error(ddim, 25)
+
+
+def test_a_preset_has_its_own_course_and_others_the_usual_one() -> None:
+    assert named("fast") is dpmpp_2m
+    assert course("fast", 12, 25, "leading") == (12, "crowded")
+    assert course("ddim", None, 25, "leading") == (25, "leading")
+    assert course("dpmpp_2m", 8, 25, "trailing") == (8, "trailing")
 
 
 @pytest.mark.parametrize("sampler", [partial(ddim, eta=1.0), ddpm])

@@ -42,7 +42,7 @@ def dub(
     resume: bool = False,
     report: str | None = None,
     steps: int | None = None,
-    sampler: str = "ddim",
+    sampler: str = "fast",
     guidance: float = 1.0,
     seed: int = 0,
     precision: str = "auto",
@@ -70,8 +70,8 @@ def dub(
         mark: Draw a visible mark that the video is synthetic.
         resume: Go on with what an interrupted dub left beside `out`.
         report: A .json to write, with every remark and its time.
-        steps: Sampling steps; without, the checkpoint's own number.
-        sampler: ddim, ddpm or dpmpp_2m.
+        steps: Sampling steps; without, the sampler's own 8 or the checkpoint's number.
+        sampler: fast (8 steps, closer to 250 of DDIM's than 25 are), ddim, ddpm or dpmpp_2m.
         guidance: How far the sound's influence is overstated; 1 is as trained.
         seed: Of the noise, which is one map for the whole video.
         precision: float32, bfloat16, float16, or auto: bfloat16 on a GPU that computes in it, float32 elsewhere.
@@ -99,7 +99,7 @@ def dub_frames(
     audio: str,
     checkpoint: str,
     steps: int | None = None,
-    sampler: str = "ddim",
+    sampler: str = "fast",
     guidance: float = 1.0,
     precision: str = "auto",
     device: str = "auto",
@@ -132,8 +132,8 @@ def load(
     samplers.named(sampler)
     precision = choose_precision(precision, device)
     model = checkpoints.load_diff2lip(checkpoint, device)
-    steps = model.hparams.sampling_steps[0] if steps is None else steps
-    model.diffusion.respaced(steps, model.hparams.spacing)
+    steps, spacing = samplers.course(sampler, steps, model.hparams.sampling_steps[0], model.hparams.spacing)
+    model.diffusion.respaced(steps, spacing)
     return model, {"steps": steps, "sampler": sampler, "guidance": guidance, "precision": precision}
 
 

@@ -87,7 +87,7 @@ def dub_many(
     quality: str = "source",
     mark: bool = False,
     steps: int | None = None,
-    sampler: str = "ddim",
+    sampler: str = "fast",
     guidance: float = 1.0,
     seed: int = 0,
     precision: str = "auto",

@@ -32,8 +32,8 @@ class Evaluation:
         judged: Side of the pictures that the pairs hold for judging.
         protocols: Names of `protocols`.
         expert, lpips_net, lpips_weights, fid_weights: As `judges.Judges`.
-        steps: Sampling steps; None: the model's.
-        sampler: Name of one of `samplers`.
+        steps: Sampling steps; None: the preset's, or the model's.
+        sampler: Name of one of `samplers`, or of a preset.
         guidance: As in `Painter.generate`.
         origin: Checkpoint that the model came from, for the record.
 
@@ -60,7 +60,8 @@ class Evaluation:
         samplers.named(sampler)
         self.model, self.pairs = model, pairs
         self.protocols: dict[str, Protocol] = {name: named(name) for name in protocols}
-        self.how = {"steps": steps or model.hparams.sampling_steps[0], "sampler": sampler, "guidance": guidance}
+        steps, _ = samplers.course(sampler, steps, model.hparams.sampling_steps[0], "")
+        self.how = {"steps": steps, "sampler": sampler, "guidance": guidance}
         judges = Judges(expert, model.hparams.expert, lpips_net, lpips_weights, fid_weights)
         self.judges = judges.to(model.device).eval()
         self.expert = expert
