@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from lipsync.errors import LipsyncError
+from lipsync.errors import check_choice
 from lipsync.networks.discriminator import TemporalDiscriminator
 from lipsync.randomness import uniform
 
@@ -57,10 +57,8 @@ class Adversary(nn.Module):
         spectral: bool = True,
     ) -> None:
         super().__init__()
-        if loss not in LOSSES:
-            raise LipsyncError(f"discriminator.loss: {loss!r} is none of {', '.join(LOSSES)}")
-        if region not in REGIONS:
-            raise LipsyncError(f"discriminator.region: {region!r} is none of {', '.join(REGIONS)}")
+        check_choice("discriminator.loss", loss, LOSSES)
+        check_choice("discriminator.region", region, REGIONS)
         self.loss, self.hinge, self.region, self.r1, self.augment = LOSSES[loss], loss == "hinge", region, r1, augment
         self.network = TemporalDiscriminator(frames, channels, layers, spectral)
 

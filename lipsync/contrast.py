@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lipsync.errors import LipsyncError
+from lipsync.errors import check_choice
 
 MARGIN_OWN, MARGIN_FOREIGN = 0.7, 0.3  # UniSync's
 TEMPERATURE = 0.07
@@ -86,8 +86,7 @@ def objective(name: str, cosine: Tensor, weights: Tensor) -> Tensor:
     Raises:
         LipsyncError: There is none of that name.
     """
-    if name not in OBJECTIVES:
-        raise LipsyncError(f"objective: {name!r} is none of {', '.join(OBJECTIVES)}")
+    check_choice("objective", name, OBJECTIVES)
     return OBJECTIVES[name](cosine, weights)
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from lipsync.errors import LipsyncError
+from lipsync.errors import LipsyncError, check_choice
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 
@@ -22,6 +22,5 @@ def choose_precision(name: str, device: torch.device) -> str:
     if name == "auto":
         fit = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return "bfloat16" if fit else "float32"
-    if name not in PRECISIONS:
-        raise LipsyncError(f"precision: {name!r} is none of auto, {', '.join(PRECISIONS)}")
+    check_choice("precision", name, ("auto", *PRECISIONS))
     return name

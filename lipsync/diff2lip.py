@@ -11,7 +11,7 @@ from lipsync import checkpoints
 from lipsync.adversary import Adversary
 from lipsync.corpora.crop import RULES, mask
 from lipsync.diffusion import PREDICTIONS, SPACINGS, Diffusion
-from lipsync.errors import LipsyncError, check_keys
+from lipsync.errors import LipsyncError, check_choice, check_keys
 from lipsync.evaluation.evaluation import Evaluation
 from lipsync.expert import FrozenExpert, examine
 from lipsync.learning_rate import obey, warm_up_then_decay
@@ -140,13 +140,10 @@ class Diff2Lip(checkpoints.SafeLoading, Painter, LightningModule):
         self.save_hyperparameters()
         self.schedule = Schedule(loss_weights, schedule)
         check_keys("evaluation", Evaluation, evaluation or {})  # now, not after a fit
-        if prediction not in PREDICTIONS:
-            raise LipsyncError(f"prediction: {prediction!r} is none of {', '.join(PREDICTIONS)}")
-        if spacing not in SPACINGS:
-            raise LipsyncError(f"spacing: {spacing!r} is none of {', '.join(SPACINGS)}")
+        check_choice("prediction", prediction, PREDICTIONS)
+        check_choice("spacing", spacing, SPACINGS)
         self.size, self.crop_rule, self.prediction = size, crop_rule, prediction
-        if crop_rule not in RULES:
-            raise LipsyncError(f"crop_rule: {crop_rule!r} is none of {', '.join(RULES)}")
+        check_choice("crop_rule", crop_rule, RULES)
         self.unet = self._part("unet", UNet, image_size=size, **(unet or {}))
         self.diffusion = Diffusion(timesteps)
         self.by_timestep = LossByTimestep(timesteps)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from lipsync.errors import LipsyncError
+from lipsync.errors import LipsyncError, check_choice
 
 PREDICTIONS = ("eps", "v", "x_0")
 
@@ -124,8 +124,7 @@ class Diffusion:
     """
 
     def __init__(self, timesteps: int = 1000, schedule: str = "linear", kept: Sequence[int] | None = None) -> None:
-        if schedule not in SCHEDULES:
-            raise LipsyncError(f"schedule: {schedule!r} is none of {', '.join(SCHEDULES)}")
+        check_choice("schedule", schedule, SCHEDULES)
         self.full, self.schedule = timesteps, schedule
         self.original = list(range(timesteps) if kept is None else kept)
         self.timesteps = len(self.original)

@@ -15,6 +15,13 @@ def meant(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
+def check_choice(argument: str, given: str, known: Iterable[str]) -> None:
+    """Raises LipsyncError if an argument is none of the names known for it."""
+    known = list(known)
+    if given not in known:
+        raise LipsyncError(f"{argument}: {given!r} is none of {', '.join(known)}{meant(given, known)}")
+
+
 def check_keys(argument: str, kind: Callable, given: Iterable[str]) -> None:
     """Raises LipsyncError if a dict, given as an argument, has a key that is no parameter of what takes it."""
     known = inspect.signature(kind).parameters

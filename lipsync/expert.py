@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lipsync.checkpoints import SafeLoading
 from lipsync.contrast import cosines, negative_weights, objective, two_way_accuracy
-from lipsync.errors import LipsyncError, check_keys
+from lipsync.errors import LipsyncError, check_choice, check_keys
 from lipsync.learning_rate import obey, warm_up_then_decay
 from lipsync.metrics.expert import ExpertQuality
 from lipsync.networks.attentive_syncnet import AttentiveSyncNet
@@ -52,8 +52,7 @@ class SyncExpert(SafeLoading, LightningModule):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
-        if network not in NETWORKS:
-            raise LipsyncError(f"network: {network!r} is none of {', '.join(NETWORKS)}")
+        check_choice("network", network, NETWORKS)
         self.crop_rule = crop_rule
         check_keys(f"syncnet of network {network}", NETWORKS[network], syncnet or {})
         try:

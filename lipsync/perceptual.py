@@ -9,7 +9,7 @@ from torch.hub import get_dir
 from torchmetrics.functional.image.lpips import _NoTrainLpips as Lpips
 from torchvision import models
 
-from lipsync.errors import LipsyncError
+from lipsync.errors import LipsyncError, check_choice
 from lipsync.networks.face_mesh import FaceMesh, pad_same
 
 # What torchvision calls the networks whose features LPIPS compares.
@@ -48,8 +48,7 @@ class LPIPS(Frozen):
     """
 
     def __init__(self, net: str = "alex", weights: str | None = None) -> None:
-        if net not in NETS:
-            raise LipsyncError(f"lpips_net: {net!r} is none of {', '.join(NETS)}")
+        check_choice("lpips_net", net, NETS)
         super().__init__(Lpips(net=net, pnet_rand=True))
         state = classifier(net, weights)
         features = {key.removeprefix("features."): value for key, value in state.items() if key.startswith("features")}

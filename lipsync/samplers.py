@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lipsync.diffusion import Diffusion, at_least_float32
-from lipsync.errors import LipsyncError
+from lipsync.errors import check_choice
 
 Denoiser = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
 # x_{t-1} from x_t, the estimate of x_0, the variance's interpolation, own time steps t (N,), and the place from 0.
@@ -121,8 +121,7 @@ def named(name: str) -> Callable[..., Tensor]:
     """
     samplers = {sampler.__name__: sampler for sampler in (ddim, ddpm, dpmpp_2m)}
     samplers |= {preset: samplers[sampler] for preset, (sampler, _, _) in PRESETS.items()}
-    if name not in samplers:
-        raise LipsyncError(f"sampler: {name!r} is none of {', '.join(samplers)}")
+    check_choice("sampler", name, samplers)
     return samplers[name]
 
 

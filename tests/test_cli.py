@@ -117,7 +117,7 @@ def says(merged: object, own: object) -> bool:
     return merged == own or str(own).startswith("${")
 
 
-PUBLISHED = ("lrs2.yaml", "lrw.yaml", "voxceleb2.yaml")
+PUBLISHED = ("hires.yaml", "lrs2.yaml", "lrw.yaml", "voxceleb2.yaml")
 EXPERIMENTS = sorted(
     path.relative_to(ROOT / "experiments").as_posix()
     for path in ROOT.glob("experiments/**/*.yaml")
@@ -146,7 +146,7 @@ def test_every_experiment_parses_over_base(name: str, tmp_path: Path) -> None:
             assert {key: merged["model"]["init_args"][argument][key] for key in wanted} == wanted
     resolved = cli.OmegaConf.to_container(cli.OmegaConf.create(merged), resolve=True)
     large = name == "official.yaml" or name in PUBLISHED
-    assert resolved["data"]["init_args"]["size"] == (128 if large else 64)
+    assert resolved["data"]["init_args"]["size"] == (256 if name == "hires.yaml" else 128 if large else 64)
     assert resolved["data"]["init_args"]["batch_size"] == (8 if large else 128 if name == "syncnet.yaml" else 14)
 
 

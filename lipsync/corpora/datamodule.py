@@ -19,7 +19,7 @@ from lipsync.corpora.records import load_manifest
 from lipsync.corpora.sampler import EndlessSampler
 from lipsync.corpora.survey import survey
 from lipsync.corpora.windows import Windows
-from lipsync.errors import LipsyncError
+from lipsync.errors import LipsyncError, check_choice
 
 UNREADABLE_CLIPS = "unreadable.txt"  # in the run's folder
 OVERSAMPLE = 2  # of the crop at least; more where tracks are more than twice as large as the network's pictures
@@ -90,8 +90,7 @@ class Corpus(LightningDataModule):
         self.pair_frames, self.pair_clips, self.pair_list, self.judged = pair_frames, pair_clips, pair_list, judged
         self.crop_rule, self.run = crop_rule, run
         self.reference, self.balanced, self.filters, self.max_bad = reference, balanced, filters or {}, max_bad
-        if crop_rule not in RULES:
-            raise LipsyncError(f"crop_rule: {crop_rule!r} is none of {', '.join(RULES)}")
+        check_choice("crop_rule", crop_rule, RULES)
         check(self.filters)
 
     def setup(self, stage: str) -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lipsync.errors import LipsyncError
+from lipsync.errors import LipsyncError, check_choice
 
 # In the order of the manifest's columns; data/README.md says what each one is.
 MEASUREMENTS = (
@@ -40,8 +40,7 @@ class Removal(NamedTuple):
 def check(filters: Filters) -> None:
     """Raises LipsyncError for a filter that does not exist, or whose bounds are not [least, most]."""
     for name, bounds in filters.items():
-        if name not in NAMES:
-            raise LipsyncError(f"filters: {name!r} is none of {', '.join(NAMES)}")
+        check_choice("filters", name, NAMES)
         numbers = [bound for bound in bounds if bound is not None]
         if len(bounds) != 2 or numbers != sorted(numbers):
             raise LipsyncError(f"filters: {name} {bounds} is not [least, most]; null leaves one open")

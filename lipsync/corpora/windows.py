@@ -14,7 +14,7 @@ from lipsync.corpora.clips import UNREADABLE, read_pictures, read_sound
 from lipsync.corpora.mel import context
 from lipsync.corpora.records import Manifest, Record
 from lipsync.corpora.survey import note, reason
-from lipsync.errors import LipsyncError
+from lipsync.errors import LipsyncError, check_choice
 
 REFERENCES = ("any", "dissimilar")
 CANDIDATES = 4  # moments of which the one with the most dissimilar mouth is taken
@@ -71,8 +71,7 @@ class Windows(Dataset):
         most_bad: float = 0.05,
         unreadable: Path | None = None,
     ) -> None:
-        if reference not in REFERENCES:
-            raise LipsyncError(f"reference: {reference!r} is none of {', '.join(REFERENCES)}")
+        check_choice("reference", reference, REFERENCES)
         rows = manifest.rows(split)
         if len(sizes := np.unique(manifest.column("size")[rows])) > 1:
             raise LipsyncError(f"the clips of {manifest.root} measure {sizes.tolist()} px: a corpus has one size")

@@ -10,7 +10,7 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 
 from lipsync.dubbing.read import Format
-from lipsync.errors import LipsyncError
+from lipsync.errors import LipsyncError, check_choice
 
 CONTAINERS = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov", ".webm": "webm"}
 ENCODERS = {"h264": "libx264", "hevc": "libx265", "vp9": "libvpx-vp9", "av1": "libsvtav1"}
@@ -65,8 +65,7 @@ def choose_encoder(source: Format, quality: str, suffix: str) -> Encoder:
     Raises:
         LipsyncError: No such quality, or the container holds no codec that has the source's planes.
     """
-    if quality not in QUALITIES:
-        raise LipsyncError(f"--quality {quality}: choose one of {', '.join(QUALITIES)}")
+    check_choice("quality", quality, QUALITIES)
     held, usual = (IN_WEBM, "vp9") if suffix == ".webm" else (tuple(ENCODERS), "h264")
     own = av.Codec(source.codec, "r").canonical_name
     wanted = own if own in held else usual

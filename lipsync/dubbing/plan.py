@@ -18,7 +18,7 @@ from lipsync.dubbing.read import Format
 from lipsync.dubbing.reference import reference_frame
 from lipsync.dubbing.remark import Remark, remark, runs, time_code
 from lipsync.dubbing.track import Survey
-from lipsync.errors import LipsyncError
+from lipsync.errors import LipsyncError, check_choice
 from lipsync.preparation.tracks import Track
 
 MISSING = ("keep", "hold", "interpolate", "error")
@@ -82,8 +82,7 @@ def plan(
     Raises:
         LipsyncError: No such policy or reference, or an unfit frame and `missing` is `error`.
     """
-    if missing not in MISSING:
-        raise LipsyncError(f"missing: {missing!r} is none of {', '.join(MISSING)}")
+    check_choice("missing", missing, MISSING)
     stretches, flaws = [], {}
     for number, own in groupby(sorted(parts), key=lambda part: part.track):
         flaws[number], painted = _follow(survey, source, number, list(own), crop_rule, missing, reference)

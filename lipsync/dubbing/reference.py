@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lipsync.errors import LipsyncError
+from lipsync.errors import check_choice
 from lipsync.preparation.tracks import Track
 
 # A frame that is its own reference shows the network the mouth it should replace. On 12 held-out Synthetic clips with
@@ -26,8 +26,7 @@ def reference_frame(track: Track, fit: np.ndarray, reference: str) -> int:
     Raises:
         LipsyncError: No such reference.
     """
-    if reference not in REFERENCES:
-        raise LipsyncError(f"reference: {reference!r} is none of {', '.join(REFERENCES)}")
+    check_choice("reference", reference, REFERENCES)
     if reference == "self":
         return -1
     seen = np.flatnonzero(fit & (track.presence > 0))

@@ -17,13 +17,15 @@ from lipsync.dubbing.choose import choose
 from lipsync.dubbing.composite import composite
 from lipsync.dubbing.generate import BATCH, generate
 from lipsync.dubbing.occlusion import Occlusion
-from lipsync.dubbing.plan import Plan, plan
+from lipsync.dubbing.plan import MISSING, Plan, plan
 from lipsync.dubbing.read import Format, PlaneFrame, read_format
+from lipsync.dubbing.reference import REFERENCES
 from lipsync.dubbing.remark import Remark, broken_off
 from lipsync.dubbing.stream import ahead
-from lipsync.dubbing.timeline import Timeline, leftover, play, timeline
+from lipsync.dubbing.timeline import LENGTHS, Timeline, leftover, play, timeline
 from lipsync.dubbing.track import survey
 from lipsync.dubbing.voices import Voice, open_voice
+from lipsync.errors import check_choice
 from lipsync.preparation.tracks import Finder
 from lipsync.randomness import normal
 from lipsync.sound import SAMPLE_RATE
@@ -79,6 +81,9 @@ def staged(
     **how: object,
 ) -> Iterator[Staged]:
     """Looks at video and sounds, and plans; `how` are the model's own options; else as `dub`."""
+    check_choice("length", length, LENGTHS)  # now, and not after the first pass
+    check_choice("missing", missing, MISSING)
+    check_choice("reference", reference, REFERENCES)
     share_heap()
     source, others = read_format(video), others or {}
     noise = normal(seed, "sampling", torch.zeros(1, dtype=torch.int64), (3, model.size, model.size)).to(device)

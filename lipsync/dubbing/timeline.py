@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lipsync.dubbing.read import Format, PlaneFrame, read_planes
-from lipsync.errors import LipsyncError
+from lipsync.errors import LipsyncError, check_choice
 
 LENGTHS = ("video", "audio", "loop", "bounce", "hold")
 BLOCK = 32  # frames in memory while a video is played backwards
@@ -42,8 +42,7 @@ def timeline(pts: np.ndarray, end: int, time_base: Fraction, rate: Fraction, len
     Raises:
         LipsyncError: No such length, no sound to be as long as, or with `audio` too much of it.
     """
-    if length not in LENGTHS:
-        raise LipsyncError(f"--length {length}: choose one of {', '.join(LENGTHS)}")
+    check_choice("length", length, LENGTHS)
     durations, count = np.diff(pts, append=end), len(pts)
     if length == "video":
         return Timeline(np.arange(count), pts - pts[0], durations)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lipsync.corpora.crop import mask
-from lipsync.errors import LipsyncError
+from lipsync.errors import LipsyncError, check_choice
 
 TRUTH, RESIZED = "truth", "resized"
 DELAYED = "shifted_"  # the truth, its sound so many frames late
@@ -45,8 +45,7 @@ def named(name: str) -> Protocol:
         LipsyncError: No such protocol or reference.
     """
     base, _, reference = name.partition("/")
-    if base not in PROTOCOLS:
-        raise LipsyncError(f"evaluation.protocols: {base!r} is none of {', '.join(PROTOCOLS)}")
+    check_choice("evaluation.protocols", base, PROTOCOLS)
     if reference and reference not in REFERENCES:
         raise LipsyncError(f"evaluation.protocols: {name}: {reference!r} is none of {', '.join(REFERENCES)}")
     return PROTOCOLS[base]._replace(**({"reference": reference} if reference else {}))

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lipsync.errors import LipsyncError
+from lipsync.errors import LipsyncError, check_choice
 from lipsync.networks.syncnet import mouths, unit
 from lipsync.networks.unet import Attention
 
@@ -79,8 +79,7 @@ class AttentiveSyncNet(nn.Module):
         norm: str = "group",
     ) -> None:
         super().__init__()
-        if norm not in NORMS:
-            raise LipsyncError(f"syncnet.norm: {norm!r} is none of {', '.join(NORMS)}")
+        check_choice("syncnet.norm", norm, NORMS)
         if width % GROUP:
             raise LipsyncError(f"syncnet.width: {width} is no multiple of {GROUP}")
         self.frames, self.face_size = frames, tuple(face_size)

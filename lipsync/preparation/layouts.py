@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lipsync.corpora.records import inside
-from lipsync.errors import LipsyncError
+from lipsync.errors import LipsyncError, check_choice
 from lipsync.preparation.sources import Source, digest, identifier
 
 VAL_SHARE = 0.02  # of VoxCeleb2's dev speakers, which have no validation set of their own
@@ -42,8 +42,7 @@ def find_clips(layout: str, raw: str | Path) -> tuple[Path, list[Source]]:
     Raises:
         LipsyncError: No such layout, folder or list, no clips, or a list that points out of the folder.
     """
-    if layout not in LAYOUTS:
-        raise LipsyncError(f"layout: {layout!r} is none of {', '.join(LAYOUTS)}")
+    check_choice("layout", layout, LAYOUTS)
     chosen, root = LAYOUTS[layout], Path(raw)
     if not root.is_dir():
         raise LipsyncError(f"{raw}: no such folder; name the folder that holds {chosen.needs}")

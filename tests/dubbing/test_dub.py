@@ -368,6 +368,16 @@ def test_failing_model_leaves_nothing(work: Callable, same: type, tmp_path: Path
     assert not list(tmp_path.glob("out*"))
 
 
+@pytest.mark.parametrize("option", ["length", "missing", "reference"])
+def test_a_wrong_name_is_told_before_faces_are_looked_for(
+    option: str, make_video: Callable, make_sound: Callable, same: type, tmp_path: Path
+) -> None:
+    with pytest.raises(LipsyncError, match=f"{option}: 'nought' is none of"):
+        # There is no finder to look with.
+        dub_with(same(), None, make_video(), make_sound(1.0), str(tmp_path / "out.mp4"), **{option: "nought"})
+    assert not list(tmp_path.glob("out*"))
+
+
 def test_studio_clip(shared: Path, striped: type, tmp_path: Path) -> None:
     """A program stream with B-frames, 25 fps, dubbed with a shorter sound of another rate."""
     from lipsync.preparation.faces import FaceFinder

@@ -101,7 +101,7 @@ def test_planes_that_the_codec_has_not(capsys: pytest.CaptureFixture) -> None:
     assert choose_encoder(narrow, "source", ".mkv").name == "libx264"
     with pytest.raises(LipsyncError, match=r"\.webm cannot hold pixels of 4/3"):
         choose_encoder(narrow, "source", ".webm")
-    with pytest.raises(LipsyncError, match="--quality best: choose one of source, near_lossless, lossless"):
+    with pytest.raises(LipsyncError, match="'best' is none of source, near_lossless, lossless"):
         choose_encoder(a_format("h264"), "best", ".mp4")
 
 

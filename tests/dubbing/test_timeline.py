@@ -123,7 +123,7 @@ def test_always_as_long_as_the_sound(
 def test_errors() -> None:
     with pytest.raises(LipsyncError, match=r"0\.221 s, the video 0\.2 s; choose loop, bounce or hold to fill the rest"):
         laid("audio", 132.6)
-    with pytest.raises(LipsyncError, match="--length forever: choose one of video, audio, loop, bounce, hold"):
+    with pytest.raises(LipsyncError, match="'forever' is none of video, audio, loop, bounce, hold"):
         laid("forever", 120)
     for length in LENGTHS[1:]:
         with pytest.raises(LipsyncError, match="no sound after the video's first frame; choose video"):
