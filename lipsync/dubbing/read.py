@@ -41,6 +41,7 @@ class Format(NamedTuple):
         still: Whether it is a picture, one frame that has no duration of its own.
         start: Pts of the first frame.
         end: Where the last one ends by the header, in ticks, or None where it does not tell.
+        conversion: What the planes were, in words, where they are not the file's own.
     """
 
     width: int
@@ -57,6 +58,7 @@ class Format(NamedTuple):
     still: bool = False
     start: int = 0
     end: int | None = None
+    conversion: str = ""
 
     @property
     def subsampling(self) -> tuple[int, int]:
@@ -107,10 +109,11 @@ def read_format(path: str | Path) -> Format:
         tags["colorspace"] = colour.matrix if _is_rgb(frame) else int(frame.colorspace)
         if _is_rgb(frame):
             tags["color_range"], colour = int(ColorRange.MPEG), colour._replace(full=False)
+        conversion = ""
         if frame.format.name not in (planes, planes.replace("yuv", "yuvj")):
             alpha = any(part.is_alpha for part in frame.format.components)
             without = ", without its transparency" if alpha else ""
-            print(f"{path}: {frame.format.name} of {width} x {height} pixels is written as {planes}{without}")
+            conversion = f"{frame.format.name} of {width} x {height} pixels is written as {planes}{without}"
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         seconds = Fraction(0) if stream.duration is None else stream.duration * stream.time_base
         picture = container.format.name in PICTURES or container.format.name.endswith("_pipe")
@@ -131,6 +134,7 @@ def read_format(path: str | Path) -> Format:
             still,
             frame.pts or 0,
             _end(container, stream),
+            conversion,
         )
 
 

@@ -75,6 +75,8 @@ def write(
             publish(beside, out)
     except (OSError, FFmpegError) as error:
         raise LipsyncError(f"{out}: cannot be written ({error})") from error
+    if source.conversion:
+        print(f"{out}: {source.conversion}")
     if left_out:
         print(f"{out}: left out, as {out.suffix.lower()} cannot hold it: {', '.join(left_out)}")
 

@@ -380,6 +380,12 @@ def test_everything_else_is_carried_over(
     assert 1 <= after.shape[1] / rate < 1.1
 
 
+def test_other_planes_are_told(make_video: Callable, make_sound: Callable, tmp_path: Path, capsys) -> None:
+    dubbed(tmp_path / "out.mp4", make_video("odd.mkv", size=(95, 79), codec="ffv1"), make_sound(1.0))
+    told = "yuv420p of 95 x 79 pixels is written as yuv444p"
+    assert capsys.readouterr().out == f"{tmp_path}/out.mp4: {told}\n"
+
+
 def test_what_the_container_cannot_hold_is_named(
     rich: Path, make_sound: Callable, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
