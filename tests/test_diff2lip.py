@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from lipsync import Diff2Lip, LipsyncError, load
+from lipsync import Diff2Lip, LipsyncError, load, painter
 from lipsync.expert import FrozenExpert
 from lipsync.networks.syncnet import SyncNet
 from lipsync.perceptual import LPIPS, MeshDistance
@@ -55,6 +55,8 @@ def terms_of(model: Diff2Lip, batch: dict[str, Tensor]) -> dict[str, Tensor]:
 
 class Oracle(nn.Module):
     """Stands for the UNet: remembers what it was given and answers with `answer(x_t, t)`."""
+
+    channels = 8
 
     def __init__(self, answer: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
@@ -254,6 +256,20 @@ def test_generate_needs_nothing_but_tensors() -> None:
         torch.testing.assert_close(alone, together, atol=1e-4, rtol=0)
     with pytest.raises(LipsyncError, match=r"euler.*ddim, ddpm, dpmpp_2m, fast"):
         model.generate(frames, reference, mels, sampler="euler")
+
+
+def test_a_large_network_paints_frames_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch, model = windows(), tiny(unet=TINY | {"channels": 96, "groups": 8})
+    frames, reference, mels = batch["frames"][0], batch["reference"][0], batch["frame_mels"][0]
+    for parameter in model.unet.parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    sizes = []
+    model.unet.out.register_forward_hook(lambda module, inputs, output: sizes.append(len(output)))
+    found = model.generate(frames, reference, mels, steps=2)
+    assert sorted(sizes) == [1, 1, 2, 2, 2, 2]
+    monkeypatch.setattr(painter, "NARROWEST", 1000)
+    torch.testing.assert_close(found, model.generate(frames, reference, mels, steps=2), atol=1e-4, rtol=0)
+    assert sizes[6:] == [5, 5]
 
 
 def test_guidance_overstates_the_sound() -> None:
