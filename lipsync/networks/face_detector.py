@@ -42,7 +42,7 @@ class Residual(nn.Module):
         self.expand = separable(bottleneck, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x + self.expand(F.relu(self.reduce(x))))
+        return self.expand(self.reduce(x).relu_()).add_(x).relu_()
 
 
 class Stage(nn.Sequential):
@@ -51,9 +51,9 @@ class Stage(nn.Sequential):
     def __init__(self, in_channels: int, channels: int, bottleneck: int, blocks: int) -> None:
         super().__init__(
             separable(in_channels, bottleneck, stride=2),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             separable(bottleneck, channels),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             *(Residual(channels, bottleneck) for _ in range(blocks)),
         )
 
@@ -67,8 +67,8 @@ class Merge(nn.Module):
         self.refine = nn.Sequential(*(Residual(channels, channels // 2) for _ in range(blocks)))
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
-        up = F.interpolate(F.relu(self.project(coarse)), scale_factor=2, mode="bilinear", align_corners=False)
-        return self.refine(fine + up)
+        up = F.interpolate(self.project(coarse).relu_(), scale_factor=2, mode="bilinear", align_corners=False)
+        return self.refine(up.add_(fine))
 
 
 class Head(nn.Module):
@@ -91,7 +91,8 @@ class FaceDetector(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 32, 3, stride=2, padding=1), nn.ReLU(), Residual(32, 8), Residual(32, 8))
+        stem = nn.Conv2d(3, 32, 3, stride=2, padding=1)
+        self.stem = nn.Sequential(stem, nn.ReLU(inplace=True), Residual(32, 8), Residual(32, 8))
         widths = [channels for channels, _, _ in STAGES]
         self.stages = nn.ModuleList(
             Stage(before, *stage) for before, stage in zip([32, *widths[:-1]], STAGES, strict=True)
@@ -117,7 +118,7 @@ class FaceDetector(nn.Module):
         fine = []
         for stage, lateral in zip(fine_stages, self.laterals, strict=True):
             x = stage(x)
-            fine.append(F.relu(lateral(x)))
+            fine.append(lateral(x).relu_())
         x = last_stage(x)
         for merge in reversed(self.merges):
             x = merge(x, fine.pop())

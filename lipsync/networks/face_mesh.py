@@ -26,7 +26,7 @@ class Residual(nn.Module):
             skip = F.max_pool2d(x, 2)
             x = pad_same(x)
         skip = F.pad(skip, (0, 0, 0, 0, 0, self.extra_channels))
-        return self.act(skip + self.pointwise(self.depthwise(x)))
+        return self.act(self.pointwise(self.depthwise(x)).add_(skip))
 
 
 def pad_same(x: Tensor) -> Tensor:
