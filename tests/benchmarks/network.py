@@ -1,6 +1,6 @@
 """The UNet's forward and backward pass at the official size, against the plain port and this machine's ceiling.
 
-    python -m tests.benchmarks.network [--device cpu] [--batch 2] [--rounds 5] [--size 128]
+    python -m tests.benchmarks.network [--device cpu] [--batch 4] [--rounds 5] [--size 128]
 
 Variants run in turn; each is reported as its median (least to most), its share of the measured ceiling (of a large
 product or convolution in the same precision, whichever is faster; FLOPs as the direct algorithm needs them, so that
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lipsync.callbacks.throughput import BACK_AND_FORTH, frame_flops
 from lipsync.networks.unet import UNet
+from lipsync.side_by_side import side_by_side
 from tests.benchmarks.machine import Spread, ceiling, in_turn, in_words, table
 from tests.benchmarks.plain import drawn, plainly
 
@@ -47,6 +48,8 @@ def forwards(network: UNet, given: Inputs, device: torch.device) -> dict[str, Ca
             return denoise()
 
     found = {"plain port": partial(plainly, network, *given), "ours": denoise, "ours, bf16": rounded}
+    if device.type == "cpu":
+        found["ours, a core a frame"] = partial(side_by_side, network.denoise, x_t, t, masked, reference, audio)
     if device.type == "cuda":
         compiled = torch.compile(network.denoise)
 
@@ -99,7 +102,7 @@ def shown(spent: Spread) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--size", type=int, default=128)
     arguments = parser.parse_args()
