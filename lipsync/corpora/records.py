@@ -122,7 +122,7 @@ def inside(root: str | Path, path: str) -> Path:
     parts = PurePosixPath(path).parts
     # Judged by its text, so that a link the user made to a video elsewhere still works.
     if not parts or PurePosixPath(path).is_absolute() or ".." in parts or "\\" in path or ":" in parts[0]:
-        raise LipsyncError(f"the path {path!r} leaves its corpus {root}: use relative paths without '..'")
+        raise LipsyncError(f"the path {path!r} leaves {root}: use paths relative to it, without '..'")
     return Path(root, *parts)
 
 
