@@ -83,15 +83,15 @@ def test_rebuilding_replaces_the_manifest_under_a_reader(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("path", ["../x.mp4", "a/../../x.mp4", "/etc/passwd", "..", "", "a\\..\\b", "C:/x"])
 def test_paths_that_leave_the_root_are_refused(tmp_path: Path, path: str) -> None:
-    with pytest.raises(LipsyncError, match="leaves .*: use paths relative to it"):
+    with pytest.raises(LipsyncError, match=r"leaves .*: use paths relative to it"):
         inside(tmp_path, path)
-    with pytest.raises(LipsyncError, match="leaves .*: use paths relative to it"):
+    with pytest.raises(LipsyncError, match=r"leaves .*: use paths relative to it"):
         write_record(tmp_path, dataclasses.replace(RECORD, video=path))
 
 
 def test_a_planted_json_cannot_point_outside(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(json.dumps(dataclasses.asdict(RECORD) | {"sound": "../../secret.wav"}))
-    with pytest.raises(LipsyncError, match="leaves .*: use paths relative to it"):
+    with pytest.raises(LipsyncError, match=r"leaves .*: use paths relative to it"):
         build_manifest(tmp_path)
 
 

@@ -38,7 +38,7 @@ def test_lrs2_is_what_its_lists_say(tmp_path):
     (root / "pretrain.txt").unlink()
     assert len(listed("lrs2", root)) == 4
     (root / "val.txt").write_text("../../../etc/passwd\n")
-    with pytest.raises(LipsyncError, match="leaves .*: use paths relative to it"):
+    with pytest.raises(LipsyncError, match=r"leaves .*: use paths relative to it"):
         find_clips("lrs2", root)
     (root / "val.txt").unlink()
     with pytest.raises(LipsyncError, match=r"val\.txt: no such file"):
