@@ -90,7 +90,7 @@ class Diff2Lip(checkpoints.SafeLoading, Painter, LightningModule):
         seed: Together with a sample's index it decides t, noise and dropout.
         crop_rule: How faces are cut out (`corpora.crop`): `square`, `tight` or `voxceleb2`; dubbing does the same.
         spacing: Which time steps samplers visit: `leading` (the paper's 0, 40, ..., 960), `trailing` (for few steps) or
-            `crowded`.
+            `quadratic`.
         sampling_steps: Numbers of DDIM steps that testing compares; the first is the one reported.
         evaluation: Arguments of `evaluation.evaluation.Evaluation`, to test by protocols; None tests in short.
         init_from: Checkpoint whose weights training starts from, ours or a published one; its network must be this one.

@@ -27,8 +27,6 @@ def cosine_betas(timesteps: int) -> Tensor:
     return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=0.999)
 
 
-CROWDING = 1.8  # 2 is better still where the sound tells nearly all, and worse where it tells little
-
 SCHEDULES: dict[str, Callable[[int], Tensor]] = {"linear": linear_betas, "cosine": cosine_betas}
 
 
@@ -52,19 +50,19 @@ def trailing(timesteps: int, count: int) -> list[int]:
     return [round((i + 1) * timesteps / count) - 1 for i in range(count)]
 
 
-def crowded(timesteps: int, count: int) -> list[int]:
+def quadratic(timesteps: int, count: int) -> list[int]:
     """Returns at most `count` time steps from 0 to the last, the closer the lower, where pictures get their detail.
 
-    CROWDING lets 8 steps of second order beat 25 of DDIM's on exact Gaussians of any width (`samplers.PRESETS`).
+    (arXiv 2010.02502, App. D.2: 8 of 1000 are 0, 20, 82, 183, 326, 510, 734, 999.)
     """
     shares = (1 - i / max(count - 1, 1) for i in range(count))
-    return sorted({round((timesteps - 1) * share**CROWDING) for share in shares})
+    return sorted({round((timesteps - 1) * share**2) for share in shares})
 
 
 SPACINGS: dict[str, Callable[[int, int], list[int]]] = {
     "leading": strided,
     "trailing": trailing,
-    "crowded": crowded,
+    "quadratic": quadratic,
 }
 
 

@@ -12,9 +12,9 @@ from lipsync.corpora.crop import mask
 from lipsync.diffusion import (
     Diffusion,
     cosine_betas,
-    crowded,
     discretised_nll,
     normal_kl,
+    quadratic,
     sectioned,
     strided,
     trailing,
@@ -230,8 +230,8 @@ def test_mistakes_are_named():
         strided(1000, 600)
     with pytest.raises(LipsyncError, match="section 0"):
         sectioned(10, (6, 1))
-    with pytest.raises(LipsyncError, match="crowded"):
-        Diffusion(schedule="crowded")
+    with pytest.raises(LipsyncError, match="quadratic"):
+        Diffusion(schedule="quadratic")
     with pytest.raises(LipsyncError, match="score"):
         Diffusion().x_0(torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 2, 2), torch.zeros(1, dtype=torch.int64), "score")
 
@@ -249,11 +249,11 @@ def test_a_number_of_steps_that_cannot_be_is_refused(count: int) -> None:
         Diffusion().respaced(count, "trailing")
 
 
-def test_crowded_steps_begin_with_the_picture_and_end_on_the_last() -> None:
-    assert crowded(1000, 8) == [0, 30, 105, 217, 365, 545, 757, 999]
-    assert crowded(1000, 1) == [999]
-    assert crowded(1000, 2) == [0, 999]
-    many = crowded(1000, 250)
+def test_quadratic_steps_begin_with_the_picture_and_end_on_the_last() -> None:
+    assert quadratic(1000, 8) == [0, 20, 82, 183, 326, 510, 734, 999]
+    assert quadratic(1000, 1) == [999]
+    assert quadratic(1000, 2) == [0, 999]
+    many = quadratic(1000, 250)
     assert len(many) < 250  # the lowest would be visited twice
     assert many == sorted(set(many))
-    assert Diffusion().respaced(250, "crowded").timesteps == len(many)
+    assert Diffusion().respaced(250, "quadratic").timesteps == len(many)
