@@ -15,7 +15,6 @@ from lipsync.dubbing.colour import Colour, plane_boxes
 from lipsync.dubbing.composite import colour_shift, composite, resampling
 from lipsync.dubbing.generate import Chunk, face_squares
 from lipsync.dubbing.matte import edge_distances, matte
-from lipsync.dubbing.occlusion import Occlusion
 from lipsync.dubbing.read import Format, PlaneFrame, read_format, read_planes, to_image
 from lipsync.errors import LipsyncError
 from lipsync.preparation.faces import FaceFinder
@@ -231,8 +230,10 @@ def test_what_hides_the_face_stays(planes: str) -> None:
 
 
 def test_an_occlusion_of_another_shape() -> None:
+    def wrong(frame: PlaneFrame, source: Format) -> np.ndarray:
+        return np.zeros((3, 4))
+
     frames, source = scene(1)
-    wrong: Occlusion = lambda frame, source: np.zeros((3, 4))  # noqa: E731
     boxes = drifting_boxes(1, 70.0)
     with pytest.raises(LipsyncError, match=r"shape \(3, 4\) for frame 0, not \(120, 160\)"):
         list(composite([chunk(frames, boxes, torch.zeros(1, 3, 64, 64))], source, wrong))
