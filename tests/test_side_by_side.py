@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lipsync.side_by_side import AT_ONCE, side_by_side
+from lipsync.side_by_side import AT_ONCE, on_one_core, side_by_side
 
 
 @pytest.fixture(params=[1, 2, 3])
@@ -44,4 +44,15 @@ def test_an_error_is_raised_and_leaves_the_threads_as_they_were(threads: int) ->
 
     with pytest.raises(ValueError, match="no such face"):
         side_by_side(work, torch.zeros(5, 1))
+    assert torch.get_num_threads() == threads
+
+
+def test_one_core_for_what_is_within(threads: int) -> None:
+    @on_one_core()
+    def work() -> None:
+        assert torch.get_num_threads() == 1
+        raise ValueError("within")
+
+    with pytest.raises(ValueError, match="within"):
+        work()
     assert torch.get_num_threads() == threads

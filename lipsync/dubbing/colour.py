@@ -34,6 +34,11 @@ class Colour(NamedTuple):
         depth = 10 if max(component.bits for component in frame.format.components) > 8 else 8
         return cls(matrix, full, depth)
 
+    @property
+    def span(self) -> int:
+        """Levels of luma from black to white."""
+        return 2**self.depth - 1 if self.full else 219 * 2 ** (self.depth - 8)
+
 
 def to_yuv(rgb: Tensor, colour: Colour) -> Tensor:
     """Converts (N, 3, H, W) RGB in [-1, 1] to YCbCr in the levels of the planes, not rounded."""
@@ -65,8 +70,7 @@ def _conversion(colour: Colour) -> tuple[Tensor, Tensor]:
     r, _, b = torch.eye(3, dtype=torch.float64)
     weights = torch.stack([luma, (b - luma) / (2 * (1 - luma[2])), (r - luma) / (2 * (1 - luma[0]))])
     unit, half = 2 ** (colour.depth - 8), 2 ** (colour.depth - 1)
-    white = 2**colour.depth - 1
-    scale = [white] * 3 if colour.full else [219 * unit, 224 * unit, 224 * unit]
+    scale = [colour.span] * 3 if colour.full else [colour.span, 224 * unit, 224 * unit]
     offset = [0 if colour.full else 16 * unit, half, half]
     return torch.tensor(scale, dtype=torch.float64)[:, None] * weights, torch.tensor(offset, dtype=torch.float64)
 

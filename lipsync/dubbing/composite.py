@@ -8,10 +8,11 @@ import numpy as np
 
 from lipsync.dubbing.colour import plane_boxes, to_yuv
 from lipsync.dubbing.generate import Chunk
-from lipsync.dubbing.matte import edge_distances, jaw_spans, matte
+from lipsync.dubbing.matte import edge_distances, jaw_spans, matte, product
 from lipsync.dubbing.occlusion import Occlusion, open_occlusion
 from lipsync.dubbing.read import Format, PlaneFrame
 from lipsync.errors import LipsyncError
+from lipsync.side_by_side import on_one_core
 
 SAMPLES = 64  # rows of a box's lower half from which the colour is measured, at the least half of them
 ROUNDS = 3  # of the fit of the colour, each with less weight where the last one was wrong
@@ -38,7 +39,8 @@ def composite(
     hidden = None if occlusion is None else open_occlusion(occlusion, source)
     for chunk in chunks:
         if len(chunk.owners):
-            _paint(chunk, source, hidden)
+            with on_one_core():
+                _paint(chunk, source, hidden)
         yield from chunk.frames
 
 
@@ -70,7 +72,7 @@ def _paint(chunk: Chunk, source: Format, hidden: Occlusion | None) -> None:
             parts = [plane[rows, columns] for plane in planes]
             old = np.stack(parts).astype(np.float32)
             down, across = resampling(y, yuv.shape[-1], y1 - y0), resampling(x, yuv.shape[-1], x1 - x0)
-            change = down @ yuv[face, numbers] @ across.T - old
+            change = product(down, yuv[face, numbers], across.T) - old
             change -= colour_shift(change, ring, y, x)
             # Where the mask is 0 the old level plus nothing is rounded to itself.
             old += change * (mask * np.float32(weights[face]))

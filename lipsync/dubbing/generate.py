@@ -17,6 +17,7 @@ from lipsync.dubbing.colour import plane_boxes, to_rgb
 from lipsync.dubbing.plan import Painted, Plan
 from lipsync.dubbing.read import Format, PlaneFrame, read_frame
 from lipsync.dubbing.voices import Voice
+from lipsync.side_by_side import on_one_core
 
 BATCH = 16  # faces generated at once, and frames held for them
 # Repaints the lower half of frames (M, 3, S, S), given references (M, 3, S, S) and frame_mels (M, 80, 16).
@@ -75,8 +76,9 @@ def generate(
             continue
         stretches, shown = [plan.faces[face] for _, face in faces], [chunk[place] for place, _ in faces]
         boxes, outlines, weights = (_moments(stretches, shown, name) for name in ("boxes", "outlines", "weights"))
-        old = face_squares(shown, boxes, source, size, device)
-        stills, mels = references.of(stretches, old), _mels(stretches, shown, voices, device)
+        with on_one_core():
+            old = face_squares(shown, boxes, source, size, device)
+            stills, mels = references.of(stretches, old), _mels(stretches, shown, voices, device)
         parts = zip(old.split(BATCH), stills.split(BATCH), mels.split(BATCH), strict=True)
         yield Chunk(chunk, owners, boxes, outlines, torch.cat([paint(*part) for part in parts]), weights)
 

@@ -18,13 +18,12 @@ from lipsync.dubbing.read import Format, PlaneFrame, read_planes, to_image
 from lipsync.dubbing.stream import ahead
 from lipsync.files import whole
 from lipsync.preparation.faces import FaceFinder
-from lipsync.preparation.tracks import CutDetector, Finder, Track, find_tracks
+from lipsync.preparation.tracks import CutDetector, Finder, Track, follow
 
-LOOKS = (
-    12  # times a second that faces are looked for, at the least; what is painted is smoothed over three frames of 25
-)
+# Times a second that faces are looked for, at the least; what is painted is smoothed over three frames of 25.
+LOOKS = 12
 AHEAD = 8  # pictures decoded while faces are looked for
-VERSION = 4  # of what is found: tracks that another version kept are found anew
+VERSION = 5  # of what is found: tracks that another version kept are found anew
 KEPT = 500_000_000  # bytes of all kept tracks together
 DIGEST = 32  # bytes before the content that say whether it is whole
 
@@ -73,21 +72,25 @@ def survey(
 
 
 def _find(frames: Iterable[PlaneFrame], source: Format, finder: Finder) -> Survey:
-    pts, cuts, end, begins = array("q"), array("q"), 0, CutDetector()
-    converted = ahead(((frame.pts, frame.duration, to_image(frame, source)) for frame in frames), AHEAD)
+    pts, cuts, end = array("q"), array("q"), 0
+    begins, every = CutDetector(source.colour.span), max(1, int(source.rate / LOOKS))
+    looks = (
+        (frame.pts, frame.duration, begins(frame.planes[0]), None if place % every else to_image(frame, source))
+        for place, frame in enumerate(frames)
+    )
+    made = ahead(looks, AHEAD)
 
-    def images() -> Iterator[np.ndarray]:
+    def noted() -> Iterator[tuple[bool, np.ndarray | None]]:
         nonlocal end
-        for time, duration, image in converted:
-            if begins(image):
+        for time, duration, is_cut, image in made:
+            if is_cut:
                 cuts.append(len(pts))
             pts.append(time)
             end = last_end(time, duration, source)
-            yield image
+            yield is_cut, image
 
-    every = max(1, int(source.rate / LOOKS))
-    with closing(converted):
-        tracks = find_tracks(images(), finder, float(source.rate), every=every)
+    with closing(made):
+        tracks = follow(noted(), finder, float(source.rate))
     edges = np.array([0, *cuts, len(pts)])
     tracks = [reaching(track, edges, every - 1) for track in tracks]
     return Survey(np.array(pts, np.int64), end, tracks, np.array(cuts, np.int64))

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lipsync.networks.convolution import Conv3x3
+from lipsync.networks.group_norm import GroupNorm
 
 
 class Activation(nn.SiLU):
@@ -39,10 +40,10 @@ class ResidualBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.resize = resize
-        self.in_layers = nn.Sequential(nn.GroupNorm(groups, channels), Activation(), Conv3x3(channels, out_channels))
+        self.in_layers = nn.Sequential(GroupNorm(groups, channels), Activation(), Conv3x3(channels, out_channels))
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embedding, out_channels))
         self.out_layers = nn.Sequential(
-            nn.GroupNorm(groups, out_channels),
+            GroupNorm(groups, out_channels),
             Activation(),
             nn.Dropout(dropout),
             zero(Conv3x3(out_channels, out_channels)),

@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from lipsync.errors import LipsyncError
 from lipsync.networks.audio_encoder import AudioEncoder
 from lipsync.networks.convolution import saves
+from lipsync.networks.group_norm import GroupNorm
 from lipsync.networks.residual_block import Activation, ResidualBlock, zero
 
 IMAGES = 3
@@ -31,7 +32,7 @@ class Attention(nn.Module):
     def __init__(self, channels: int, head_channels: int, groups: int) -> None:
         super().__init__()
         self.head_channels = head_channels
-        self.norm = nn.GroupNorm(groups, channels)
+        self.norm = GroupNorm(groups, channels)
         # 1x1 convolutions by their keys' shapes, linear layers by use: no transposition where x is channels_last.
         self.qkv = nn.Conv1d(channels, 3 * channels, 1)
         self.proj_out = zero(nn.Conv1d(channels, channels, 1))
@@ -149,10 +150,10 @@ class UNet(nn.Module):
                 width = out
 
         head = nn.Conv2d(width, PREDICTIONS * IMAGES * fold**2, 3, padding=1)
-        self.out = nn.Sequential(nn.GroupNorm(groups, width), Activation(), zero(head))
+        self.out = nn.Sequential(GroupNorm(groups, width), Activation(), zero(head))
         self.audio_encoder = AudioEncoder(audio_channels, audio_blocks, groups, dropout)
         self.audio_encoder_to_style = nn.Sequential(
-            nn.GroupNorm(groups, audio_channels[-1]),
+            GroupNorm(groups, audio_channels[-1]),
             nn.SiLU(),
             nn.AdaptiveAvgPool2d(1),
             zero(nn.Conv2d(audio_channels[-1], embedding, 1)),

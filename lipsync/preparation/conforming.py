@@ -35,7 +35,7 @@ class Witness:
     def __iter__(self) -> Iterator[np.ndarray]:
         is_cut = CutDetector()
         for time, image in self.frames:
-            if is_cut(image):
+            if is_cut(image[:, :, 1]):
                 self.cuts.append(len(self.times))
             self.times.append(time)
             self.shape = image.shape[:2]

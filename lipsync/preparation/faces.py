@@ -1,5 +1,6 @@
 """Faces in pictures: MediaPipe's chain of detector, region and mesh, for a batch of frames at a time."""
 
+from itertools import chain
 from typing import NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from lipsync.networks import face_detector, face_mesh
 from lipsync.networks.face_detector import Candidates, FaceDetector
 from lipsync.networks.face_mesh import FaceMesh
+from lipsync.side_by_side import on_cores
 
 MIN_SCORE = 0.5
 MIN_PRESENCE = 0.5
@@ -37,10 +39,16 @@ class FaceFinder:
         self.detector = FaceDetector.pretrained().to(self.device, memory_format=torch.channels_last)
         self.mesh = FaceMesh.pretrained().to(self.device, memory_format=torch.channels_last)
 
-    @torch.inference_mode()
     def detect(self, images: Tensor) -> list[Faces]:
         """Faces of each image; images (N, H, W, 3) uint8 RGB, any device."""
-        images = images.to(self.device)
+        if self.device.type != "cpu":
+            return self._detect(images.to(self.device))
+        # The networks are too small for the cores to share a layer.
+        parts = images.cpu().split(-(-len(images) // torch.get_num_threads()))
+        return list(chain.from_iterable(on_cores(self._detect, parts)))
+
+    @torch.inference_mode()
+    def _detect(self, images: Tensor) -> list[Faces]:
         owner, found = self.candidates(images)
         regions = face_regions(found.boxes, found.keypoints)
         crops = crop_regions(images, owner.to(self.device), regions.to(self.device))

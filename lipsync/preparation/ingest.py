@@ -215,7 +215,7 @@ def _of_shots(
     def passing() -> Iterator[np.ndarray]:
         nonlocal count
         for image in images:
-            if is_cut(image):
+            if is_cut(image[:, :, 1]):
                 cuts.append(count)
             count += 1
             yield image

@@ -4,7 +4,7 @@ import dataclasses
 from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import islice, pairwise
+from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -86,12 +86,22 @@ def find_tracks(
     Returns:
         Tracks in the order of their first frames, from left to right.
     """
+    begins = CutDetector()
+    frames = ((begins(image[:, :, 1]), None if number % every else image) for number, image in enumerate(images))
+    return follow(frames, finder, fps, batch)
+
+
+def follow(frames: Iterable[tuple[bool, np.ndarray | None]], finder: Finder, fps: float, batch: int = 8) -> list[Track]:
+    """As `find_tracks`, for frames of which it is known whether a shot begins, and whose image may be spared.
+
+    Args:
+        frames: Whether it begins a shot, and the image (H, W, 3) uint8, or None where faces are not looked for.
+    """
     longest_gap = int(LONGEST_GAP * fps + 1e-6)
-    cuts = CutDetector()
     following: list[_Face] = []
     ended: list[_Face] = []
-    for index, image, seen in _detections(images, finder, batch, every):
-        if cuts(image):
+    for index, (begins, seen) in enumerate(_detections(frames, finder, batch)):
+        if begins:
             ended += following
             following = []
         lost = [face for face in following if index - face.indices[-1] > longest_gap + 1]
@@ -104,30 +114,36 @@ def find_tracks(
 
 
 class CutDetector:
-    """Tells, image by image, whether a new shot begins: a jump of a coarse thumbnail's luma far above the usual."""
+    """Tells, picture by picture, whether a new shot begins: a jump of a coarse thumbnail far above the usual.
 
-    def __init__(self) -> None:
+    Args:
+        span: Levels from black to white.
+    """
+
+    def __init__(self, span: float = 255) -> None:
+        self.least = CUT_LEVELS / 255 * span
         self.previous: np.ndarray | None = None
         self.usual: deque[float] = deque(maxlen=12)
 
-    def __call__(self, image: np.ndarray) -> bool:
-        thumbnail, previous = _thumbnail(image), self.previous
+    def __call__(self, plane: np.ndarray) -> bool:
+        """`plane` is (H, W), a picture's luma or its green, which is nearly that."""
+        thumbnail, previous = _thumbnail(plane), self.previous
         self.previous = thumbnail
         if previous is None:
             return False
         change = float(np.abs(thumbnail - previous).mean())
         # The first changes of a shot only tell how fast it moves: no shot is shorter than four frames.
         known = len(self.usual) >= 3
-        if known and change > max(CUT_LEVELS, CUT_RATIO * float(np.median(self.usual))):
+        if known and change > max(self.least, CUT_RATIO * float(np.median(self.usual))):
             self.usual.clear()
             return True
         self.usual.append(change)
         return False
 
 
-def _thumbnail(image: np.ndarray) -> np.ndarray:
-    """Mean green, nearly luma, of about 32 x 32 cells, from every few pixels."""
-    sparse = image[:: max(1, image.shape[0] // 128), :: max(1, image.shape[1] // 128), 1]
+def _thumbnail(plane: np.ndarray) -> np.ndarray:
+    """Means of about 32 x 32 cells, from every few pixels."""
+    sparse = plane[:: max(1, plane.shape[0] // 128), :: max(1, plane.shape[1] // 128)]
     y, x = (max(1, side // 32) for side in sparse.shape)
     rows, columns = sparse.shape[0] // y, sparse.shape[1] // x
     return sparse[: rows * y, : columns * x].reshape(rows, y, columns, x).mean((1, 3))
@@ -175,15 +191,28 @@ class _Face:
 
 
 def _detections(
-    images: Iterable[np.ndarray], finder: Finder, batch: int, every: int
-) -> Iterator[tuple[int, np.ndarray, _Seen | None]]:
-    """Yield every image with its number and, where it was looked at, its faces, without duplicates."""
-    images, index = iter(images), 0
-    while chunk := list(islice(images, batch * every)):
-        found = iter(finder.detect(torch.from_numpy(np.stack(chunk[::every]))))
-        for place, image in enumerate(chunk):
-            yield index, image, None if place % every else _seen(next(found))
-            index += 1
+    frames: Iterable[tuple[bool, np.ndarray | None]], finder: Finder, batch: int
+) -> Iterator[tuple[bool, _Seen | None]]:
+    """Yield of every frame whether it begins a shot and, where it is looked at, its faces, without duplicates."""
+    for chunk in _batches(frames, batch):
+        images = [image for _, image in chunk if image is not None]
+        found = iter(finder.detect(torch.from_numpy(np.stack(images))) if images else ())
+        for begins, image in chunk:
+            yield begins, None if image is None else _seen(next(found))
+
+
+def _batches(
+    frames: Iterable[tuple[bool, np.ndarray | None]], batch: int
+) -> Iterator[list[tuple[bool, np.ndarray | None]]]:
+    """Group frames so that each group but the last ends with its `batch`th image."""
+    chunk, images = [], 0
+    for frame in frames:
+        chunk.append(frame)
+        images += frame[1] is not None
+        if images == batch:
+            yield chunk
+            chunk, images = [], 0
+    yield chunk
 
 
 def _seen(faces: Any) -> _Seen:

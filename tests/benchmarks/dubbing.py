@@ -1,6 +1,6 @@
 """Dubbing with a network that costs nothing: what each stage takes a frame, and whether memory grows with length.
 
-    OMP_NUM_THREADS=1 python -m tests.benchmarks.dubbing FOLDER [--clip VIDEO] [--height 720] [--seconds 10 600]
+    python -m tests.benchmarks.dubbing FOLDER [--clip VIDEO] [--height 720] [--seconds 10 600]
 
 A talking head, drawn by the project or read from --clip, is enlarged to 16:9 and repeated. The stages are run one after
 the other on frames in memory, which tells what each takes by itself; then whole dubs, each in a fresh process without

@@ -11,7 +11,7 @@ import torch
 from lipsync.corpora.landmarks import JAW, NOSE_BASE, TRACKED
 from lipsync.dubbing import track as module
 from lipsync.dubbing.choose import largest
-from lipsync.dubbing.read import Format, read_format
+from lipsync.dubbing.read import Format, read_format, to_image
 from lipsync.dubbing.track import VERSION, Survey, folder, last_end, load, prune, reaching, save, survey
 from lipsync.preparation.faces import FaceFinder
 
@@ -101,6 +101,16 @@ def test_a_track_does_not_run_into_the_next(make_track: Callable, make_survey: C
 def test_cuts(make_video: Callable, still_face: type) -> None:
     video = make_video(dark=range(6))
     assert survey(video, read_format(video), still_face()).cuts.tolist() == [6]
+
+
+def test_only_what_is_looked_at_is_changed_to_rgb(
+    make_video: Callable, still_face: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = []
+    monkeypatch.setattr(module, "to_image", lambda frame, *how: changed.append(frame.number) or to_image(frame, *how))
+    video = make_video(dark=range(6))
+    survey(video, read_format(video), still_face())
+    assert changed == [0, 2, 4, 6, 8]
 
 
 def test_second_survey_does_not_decode(make_video: Callable, finder: FaceFinder) -> None:

@@ -66,6 +66,21 @@ def test_a_batch_equals_single_frames_whatever_is_in_them(finder, shared) -> Non
             torch.testing.assert_close(values, expected, rtol=1e-4, atol=1e-2)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_cores_share_a_batch(finder, shared, threads: int) -> None:
+    frame, before = frame_of(shared, "two_faces"), torch.get_num_threads()
+    batch = torch.cat([frame, torch.full_like(frame, 128), frame.flip(2), frame])
+    wanted = [finder._detect(image[None])[0] for image in batch]
+    torch.set_num_threads(threads)
+    try:
+        found = finder.detect(batch)
+    finally:
+        torch.set_num_threads(before)
+    for one, other in zip(found, wanted, strict=True):
+        for values, expected in zip(one, other, strict=True):
+            torch.testing.assert_close(values, expected, rtol=1e-4, atol=1e-2)
+
+
 def test_a_grey_picture_has_no_face(finder) -> None:
     for faces in finder.detect(torch.full((2, 90, 160, 3), 128, dtype=torch.uint8)):
         assert [tuple(values.shape) for values in faces] == [(0, 4), (0,), (0, 468, 3), (0,)]

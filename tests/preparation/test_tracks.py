@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lipsync.corpora.landmarks import BRIDGE, CHIN, NOSE_BASE, TRACKED
-from lipsync.preparation.tracks import CutDetector, find_tracks
+from lipsync.preparation.tracks import CutDetector, find_tracks, follow
 from lipsync.video import read_frames
 
 
@@ -82,6 +82,18 @@ def test_a_cut_ends_every_track_though_the_faces_stay():
     assert [float(centres(track)[0, 0]) for track in tracks] == [40, 120, 40, 120]
 
 
+def test_what_is_known_of_frames_is_not_asked_again() -> None:
+    """Shots begin where it is said; faces are looked for where there is an image, a batch of images at a time."""
+    images = still(24)
+    frames = [(number == 11, None if number % 3 else images[number]) for number in range(24)]
+    finder = Script([[(40 + 3 * look, 50)] for look in range(8)])
+    first, second = follow(iter(frames), finder, 25.0, batch=3)
+    assert finder.batches == [3, 3, 2]
+    assert [(track.first, len(track)) for track in (first, second)] == [(0, 10), (12, 10)]
+    np.testing.assert_allclose(centres(first)[:, 0], 40 + np.arange(10), atol=1e-5)
+    np.testing.assert_array_equal(np.flatnonzero(second.presence), [0, 3, 6, 9])
+
+
 def test_a_cut_inside_a_gap_is_not_bridged():
     frames = [[(40, 50)]] * 10 + [[]] * 4 + [[(40, 50)]] * 10
     tracks = find_tracks(still(12) + still(12, level=200), Script(frames))
@@ -135,13 +147,21 @@ def scene(seed: int) -> np.ndarray:
 
 def cuts(images) -> list[int]:
     detector = CutDetector()
-    return [k for k, image in enumerate(images) if detector(image)]
+    return [k for k, image in enumerate(images) if detector(image[:, :, 1])]
 
 
 def test_cuts_are_found_between_pictures_at_rest_and_on_the_move():
     for speed in (0, 2, 5):
         shots = [picture[:, speed * k : speed * k + 320] for picture in map(scene, range(4)) for k in range(25)]
         assert cuts(shots) == [25, 50, 75]
+
+
+def test_a_cut_is_one_in_any_levels() -> None:
+    for span, dark, light in ((255, 100, 111), (219, 100, 109), (876, 400, 436)):
+        for levels, expected in ((light, [True]), (light - 2 * span // 255, [])):
+            detector = CutDetector(span)
+            planes = [np.full((90, 160), level, np.uint16) for level in [dark] * 5 + [levels]]
+            assert [found for plane in planes if (found := detector(plane))] == expected
 
 
 def test_a_pan_a_flicker_and_noise_are_no_cuts():
