@@ -33,20 +33,21 @@ def loses(x: Tensor) -> bool:
 
 
 def by_parts(x: Tensor, norm: nn.GroupNorm) -> Tensor:
-    """Normalises (N, C, H, W), channels_last; sums are of parts of a few thousand numbers, added pairwise."""
+    """Normalises (N, C, H, W), channels_last; sums are of a few hundred numbers, added in float64."""
     n, channels, height, width = x.shape
     flat = x.permute(0, 2, 3, 1).view(n, height * width, channels)
     pixels = max(1, PART // (n * channels))
     parts = flat.split(pixels, dim=1)
 
     def mean(sums: list[Tensor]) -> Tensor:
-        return torch.stack(sums).sum(0).view(n, norm.num_groups, -1).sum(2) / (flat[0].numel() / norm.num_groups)
+        total = torch.stack(sums).sum(0, dtype=torch.float64).view(n, norm.num_groups, -1).sum(2)
+        return total / (flat[0].numel() / norm.num_groups)
 
     average = mean([part.sum(1) for part in parts])
     variance = (mean([part.square().sum(1) for part in parts]) - average**2).clamp(min=0)
     scale = norm.weight.view(norm.num_groups, -1) * (variance + norm.eps).rsqrt()[:, :, None]
     shift = norm.bias.view(norm.num_groups, -1) - average[:, :, None] * scale
-    scale, shift = scale.view(n, 1, channels), shift.view(n, 1, channels)
+    scale, shift = scale.float().view(n, 1, channels), shift.float().view(n, 1, channels)
     result = torch.empty_like(flat)
     for part, normal in zip(parts, result.split(pixels, dim=1), strict=True):
         torch.addcmul(shift, part, scale, out=normal)
