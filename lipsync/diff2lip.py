@@ -22,6 +22,7 @@ from lipsync.painter import Painter
 from lipsync.perceptual import LPIPS, MeshDistance
 from lipsync.randomness import integers, normal, uniform
 from lipsync.schedule import Schedule
+from lipsync.thinning import Thinned, thin
 
 EXAMINED = 64  # windows that an expert is tried on before training
 BETAS_OF_DISCRIMINATOR = (0.5, 0.9)  # a long memory of a moving target is wrong
@@ -37,9 +38,7 @@ class Guess(NamedTuple):
         estimate: One-step estimate of x_0, the frame's own upper half in it (K, 3, S, S).
         t: Time steps (K,).
         trust: What terms in x_0 are weighed by (K,).
-        share: Each frame's part in a mean over windows (K,); sums to 1.
-        whole: Which windows (B,) are trained with all their frames.
-        complete: Which frames (K,) belong to these.
+        kept: Which frames these are.
         heard: Which windows (B,) were given their sound.
     """
 
@@ -51,9 +50,7 @@ class Guess(NamedTuple):
     estimate: Tensor
     t: Tensor
     trust: Tensor
-    share: Tensor
-    whole: Tensor
-    complete: Tensor
+    kept: Thinned
     heard: Tensor
 
 
@@ -231,20 +228,21 @@ class Diff2Lip(checkpoints.SafeLoading, Painter, LightningModule):
         """Noises a batch of windows and lets the UNet guess what they were (Sec. 3.1)."""
         frames, index, seed = batch["frames"], batch["index"], self.hparams.seed
         B, T = frames.shape[:2]
-        whole, kept = self.thin(index, T)
+        kept = thin(batch.get("index_on_host", index), T, self.every(), seed, frames.device)
+        at = kept.window, kept.place
         # One t a window: "essential" for the expert and the critic, which look at whole windows (Sec. 3.2).
-        t = integers(seed, "t", index, self.diffusion.timesteps)[:, None].expand(B, T)[kept]
+        t = integers(seed, "t", index, self.diffusion.timesteps)[:, None].expand(B, T)[at]
         drawn = frames.shape[2:] if self.hparams.share_noise else frames.shape[1:]
         # The noise inside `masked` is not eps: sharing them would hand the network its target.
         eps, hidden = (
-            normal(seed, stream, index, drawn).view(B, -1, *frames.shape[2:]).expand_as(frames)[kept].to(frames)
+            normal(seed, stream, index, drawn).view(B, -1, *frames.shape[2:]).expand_as(frames)[at].to(frames)
             for stream in ("eps", "masked")
         )
         heard = uniform(seed, "audio_dropout", index) >= self.hparams.audio_dropout
 
-        x_0 = frames[kept]
-        reference = batch["reference"].expand_as(frames)[kept]
-        mels = (batch["frame_mels"] * heard[:, None, None, None])[kept]
+        x_0 = frames[at]
+        reference = batch["reference"].expand_as(frames)[at]
+        mels = (batch["frame_mels"] * heard[:, None, None, None])[at]
         masked = torch.where(self.mask > 0, hidden, x_0)
         x_t = self.diffusion.q_sample(x_0, t, eps)
 
@@ -258,9 +256,8 @@ class Diff2Lip(checkpoints.SafeLoading, Painter, LightningModule):
         if not self.hparams.literal:
             estimate = clamp_straight_through(estimate)
         estimate = torch.where(self.mask > 0, estimate, x_0)
-        share = (1 / (B * kept.sum(1, keepdim=True))).to(frames).expand(B, T)[kept]
-        complete = whole[:, None].expand(B, T)[kept]
-        return Guess(output, target, variance, x_0, x_t, estimate, t, trust, share, whole, complete, heard)
+        kept = kept._replace(share=kept.share.to(frames))
+        return Guess(output, target, variance, x_0, x_t, estimate, t, trust, kept, heard)
 
     def objective(self, batch: dict[str, Tensor], weights: dict[str, float]) -> dict[str, Tensor]:
         """Computes those terms of eq. 9 that have a weight, for a batch of windows.
@@ -273,16 +270,16 @@ class Diff2Lip(checkpoints.SafeLoading, Painter, LightningModule):
         terms = {}
         if "simple" in weights:
             errors = painted_mean((g.output - g.target) ** 2, self.mask)
-            terms["simple"] = (g.share * errors).sum()
+            terms["simple"] = (g.kept.share * errors).sum()
             if self.training:
                 self.by_timestep.add(errors, g.t)
         if "vb" in weights:
             given = (g.output.detach(), g.variance, g.x_0, g.x_t, g.t, self.prediction, self.mask)
-            terms["vb"] = (g.share * self.diffusion.variational_term(*given)).sum()
+            terms["vb"] = (g.kept.share * self.diffusion.variational_term(*given)).sum()
         if "l2" in weights:
-            terms["l2"] = (g.share * g.trust * painted_mean((g.estimate - g.x_0) ** 2, self.mask)).sum()
+            terms["l2"] = (g.kept.share * g.trust * painted_mean((g.estimate - g.x_0) ** 2, self.mask)).sum()
         for name in weights.keys() & self.perceptual.keys():
-            terms[name] = (g.share * g.trust * self.perceptual[name](g.estimate, g.x_0)).sum()
+            terms[name] = (g.kept.share * g.trust * self.perceptual[name](g.estimate, g.x_0)).sum()
         terms |= self.judge(batch, g, weights)
         loss = sum(weight * terms[name] for name, weight in weights.items() if name in terms)
         return terms | {"loss": loss + terms.get("discriminator", 0)}
@@ -290,17 +287,17 @@ class Diff2Lip(checkpoints.SafeLoading, Painter, LightningModule):
     def judge(self, batch: dict[str, Tensor], g: Guess, weights: dict[str, float]) -> dict[str, Tensor]:
         """Computes the terms of those who look at whole windows: the expert's and the discriminator's (Sec. 3.2)."""
         T, terms = batch["frames"].shape[1], {}
-        fake = g.estimate[g.complete].unflatten(0, (-1, T))
-        real = g.x_0[g.complete].unflatten(0, (-1, T))
-        trust = g.trust[g.complete].view(-1, T)[:, 0]
+        fake = g.estimate[g.kept.complete].unflatten(0, (-1, T))
+        real = g.x_0[g.kept.complete].unflatten(0, (-1, T))
+        trust = g.trust[g.kept.complete].view(-1, T)[:, 0]
         # How many are to be expected, not how many there are: so processes and half batches add up to one large batch.
-        expected = len(g.whole) / self.every()
+        expected = len(batch["frames"]) / self.every()
         if self.expert is not None and "sync" in weights:
             compared = self.hparams.sync_against_real, self.hparams.sync_by_real
-            verdict = sync_term(self.expert, batch["mel"][g.whole], fake, real, *compared)
-            terms["sync"] = (trust * g.heard[g.whole] * verdict).sum() / expected
+            verdict = sync_term(self.expert, batch["mel"][g.kept.whole], fake, real, *compared)
+            terms["sync"] = (trust * g.heard[g.kept.whole] * verdict).sum() / expected
         if self.discriminator is not None and "gan" in weights:
-            place = self.hparams.seed, batch["index"][g.whole]
+            place = self.hparams.seed, batch["index"][g.kept.whole]
             real, fake = self.discriminator.view(real, *place), self.discriminator.view(fake, *place)
             loss, right = self.discriminator.judging(real, fake)
             terms["gan"] = (trust * self.discriminator.passing(fake)).sum() / expected
@@ -311,12 +308,6 @@ class Diff2Lip(checkpoints.SafeLoading, Painter, LightningModule):
     def every(self) -> int:
         """Every how many windows one is whole; all are where steps are compared."""
         return self.hparams.whole_every if self.training else 1
-
-    def thin(self, index: Tensor, T: int) -> tuple[Tensor, Tensor]:
-        """Chooses, by index, the windows that are trained whole, and the frames (B, T) of all windows that are kept."""
-        whole = index % self.every() == 0
-        one = integers(self.hparams.seed, "frame", index, T)
-        return whole, whole[:, None] | (torch.arange(T, device=index.device) == one[:, None])
 
     def on_train_batch_start(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         # Dropout draws from the global generator, which a resumed run finds elsewhere.

@@ -147,7 +147,9 @@ class Diffusion:
             "posterior_x_0": beta * previous.sqrt() / (1 - alpha_bar),  # eq. 7, coefficient of x_0
             "posterior_x_t": (1 - previous) * (1 - beta).sqrt() / (1 - alpha_bar),  # eq. 7, coefficient of x_t
         }
+        # Made once: on its way to a device, a table would have the host wait.
         self._copies: dict[tuple[str, torch.device, torch.dtype], Tensor] = {}
+        self._respaced: dict[tuple[int, str], Diffusion] = {}
 
     def respaced(self, count: int, spacing: str = "leading") -> "Diffusion":
         """Returns the diffusion that visits only `count` time steps of the full one: from 0 on, or up to the last.
@@ -157,7 +159,9 @@ class Diffusion:
         """
         if not 1 <= count <= self.full:
             raise LipsyncError(f"steps: {count} is not between 1 and {self.full}")
-        return Diffusion(self.full, self.schedule, SPACINGS[spacing](self.full, count))
+        if (count, spacing) not in self._respaced:
+            self._respaced[count, spacing] = Diffusion(self.full, self.schedule, SPACINGS[spacing](self.full, count))
+        return self._respaced[count, spacing]
 
     def gather(self, name: str, t: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Returns a table's entries at t (N,) as (N,), on the device of t."""

@@ -152,5 +152,5 @@ class Painter:
 
     def noise(self, stream: str, place: int, seed: int | None = None) -> Tensor:
         """Draws a map (1, 3, S, S) that is the same for all frames, so that what it paints does not flicker."""
-        index = torch.tensor([place], device=self.device)
+        index = torch.full((1,), place, device=self.device)  # made there: the host waits for nothing
         return normal(self.hparams.seed if seed is None else seed, stream, index, (3, self.size, self.size))

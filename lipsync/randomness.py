@@ -2,6 +2,7 @@
 
 import math
 import zlib
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -23,6 +24,13 @@ def _mix(z: Tensor) -> Tensor:
     return z ^ _shift(z, 31)
 
 
+@cache
+def _key(seed: int, stream: str) -> int:
+    """A number of the host's: a tensor of it, on its way to the device, would have the host wait for that."""
+    both = (seed * 0x1_0000_0001 + zlib.crc32(stream.encode())) % (1 << 64)
+    return int(_mix(torch.tensor(both - (1 << 64) if both >> 63 else both) * _GOLDEN))
+
+
 def words(seed: int, stream: str, index: Tensor, count: int) -> Tensor:
     """Draws `count` 64-bit words for every index.
 
@@ -35,10 +43,7 @@ def words(seed: int, stream: str, index: Tensor, count: int) -> Tensor:
     Returns:
         (B, count) int64.
     """
-    both = (seed * 0x1_0000_0001 + zlib.crc32(stream.encode())) % (1 << 64)
-    signed = both - (1 << 64) if both >> 63 else both
-    key = _mix(torch.as_tensor(signed, device=index.device) * _GOLDEN)
-    start = _mix(key + index * _GOLDEN)
+    start = _mix(_key(seed, stream) + index * _GOLDEN)
     return _mix(start[:, None] + torch.arange(1, count + 1, device=index.device) * _GOLDEN)
 
 
