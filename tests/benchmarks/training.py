@@ -28,8 +28,11 @@ FRAMES = 5
 
 
 def model_of(experiment: str) -> Diff2Lip:
-    """The experiment's model, as training starts with it, the mesh's features for LPIPS and Synthetic's expert."""
-    files = [EXPERIMENTS / f"{name}.yaml" for name in dict.fromkeys(["base", experiment])]
+    """The experiment's model, as training starts with it, the mesh's features for LPIPS and Synthetic's expert.
+
+    Several experiments, each after the one before, are joined by a +.
+    """
+    files = [EXPERIMENTS / f"{name}.yaml" for name in dict.fromkeys(["base", *experiment.split("+")])]
     config = OmegaConf.merge(*map(OmegaConf.load, files)).model.init_args
     arguments = OmegaConf.to_container(OmegaConf.merge(config, {"seed": 0}), resolve=True)
     model = Diff2Lip(**arguments)
