@@ -6,6 +6,8 @@ from queue import SimpleQueue
 from threading import Event, Semaphore, Thread
 from typing import TypeVar
 
+import torch
+
 T = TypeVar("T")
 
 
@@ -20,8 +22,12 @@ def ahead(items: Iterable[T], depth: int) -> Iterator[T]:
     """
     room, made, stopped = Semaphore(depth), SimpleQueue(), Event()
     failed: list[BaseException] = []
+    threads = torch.get_num_threads()
 
     def make() -> None:
+        torch.set_num_threads(
+            threads
+        )  # or it would have what any other thread has set last (`side_by_side.on_one_core`)
         try:
             source = iter(items)
             try:

@@ -3,7 +3,8 @@
     python -m tests.benchmarks.processes FOLDER [--rounds 3] [--steps 60] [-- LIGHTNING ARGUMENTS]
 
 `experiments/base.yaml` without what is not training, a thread and the same windows for every process, reading included.
-Both run in turn; the first 20 steps do not count.
+All run in turn; the first 20 steps do not count. Two runs at once that know nothing of each other tell what the machine
+itself loses, by memory and caches that both share; what two processes lose beyond that, talking costs.
 """
 
 import argparse
@@ -30,22 +31,37 @@ trainer:
 """
 
 
-def windows_a_second(folder: Path, corpus: Path, processes: int, steps: int, others: list[str]) -> float:
-    """Trains, and returns the median over the run's last stretches, of all processes together."""
-    shutil.rmtree(folder / "run", ignore_errors=True)
+def command(folder: Path, corpus: Path, processes: int, steps: int, others: list[str]) -> list[str]:
+    """Trains into a folder."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     (folder / "callbacks.yaml").write_text(CALLBACKS)
-    command = [str(Path(sys.executable).with_name("lightning")), "fit"]
-    command += [f"--config={path}" for path in (ROOT / "experiments" / "base.yaml", folder / "callbacks.yaml")]
-    command += ["--test_after_fit=false", f"--data.root={corpus}", "--data.speakers=8", "--data.clips=2"]
-    command += ["--data.workers=0", f"--trainer.devices={processes}", "--trainer.accelerator=cpu"]
-    command += [f"--trainer.max_steps={steps}", "--trainer.val_check_interval=1000000", "--model.gradients_every=0"]
-    command += [f"--trainer.log_every_n_steps={EVERY}", f"--trainer.default_root_dir={folder / 'run'}"]
-    command += ["--trainer.strategy=ddp"] * (processes > 1)
+    line = [str(Path(sys.executable).with_name("lightning")), "fit"]
+    line += [f"--config={path}" for path in (ROOT / "experiments" / "base.yaml", folder / "callbacks.yaml")]
+    line += ["--test_after_fit=false", f"--data.root={corpus}", "--data.speakers=8", "--data.clips=2"]
+    line += ["--data.workers=0", f"--trainer.devices={processes}", "--trainer.accelerator=cpu"]
+    line += [f"--trainer.max_steps={steps}", "--trainer.val_check_interval=1000000", "--model.gradients_every=0"]
+    line += [f"--trainer.log_every_n_steps={EVERY}", f"--trainer.default_root_dir={folder}"]
+    return [*line, *["--trainer.strategy=ddp"] * (processes > 1), *others]
+
+
+def windows_a_second(folder: Path, corpus: Path, processes: int, at_once: int, steps: int, others: list[str]) -> float:
+    """Trains, and returns the median over the runs' last stretches, of each process."""
     quiet = os.environ | {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
-    subprocess.run([*command, *others], env=quiet, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    with (folder / "run" / "metrics.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if row.get("throughput/windows")]
-    return statistics.median(float(row["throughput/windows"]) for row in rows if int(row["step"]) >= WARM)
+    folders = [folder / f"run_{number}" for number in range(at_once)]
+    lines = [command(path, corpus, processes, steps, others) for path in folders]
+    running = [
+        subprocess.Popen(line, env=quiet, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for line in lines
+    ]
+    for run, line in zip(running, lines, strict=True):
+        if run.wait():
+            raise SystemExit(f"{' '.join(line)}: ended with {run.returncode}")
+    rates = []
+    for path in folders:
+        with (path / "metrics.csv").open() as file:
+            rows = [row for row in csv.DictReader(file) if row.get("throughput/windows")]
+        rates += [float(row["throughput/windows"]) / processes for row in rows if int(row["step"]) >= WARM]
+    return statistics.median(rates)
 
 
 def main() -> None:
@@ -57,17 +73,16 @@ def main() -> None:
     arguments = parser.parse_args()
     corpus = arguments.folder / "synthetic"  # which the first run writes
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    found: dict[int, list[float]] = {1: [], 2: []}
+    ways = {"one": (1, 1), "two": (2, 1), "one, twice at once": (1, 2)}  # processes of a run, runs
+    found: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(arguments.rounds):
-        for processes, rates in found.items():
-            rates.append(
-                windows_a_second(arguments.folder, corpus, processes, arguments.steps, arguments.others) / processes
-            )
-    one = statistics.median(found[1])
+        for name, how in ways.items():
+            found[name].append(windows_a_second(arguments.folder, corpus, *how, arguments.steps, arguments.others))
+    one = statistics.median(found["one"])
     rows = [
-        [processes, f"{statistics.median(rates):.1f} ({min(rates):.1f} to {max(rates):.1f})",
+        [name, f"{statistics.median(rates):.1f} ({min(rates):.1f} to {max(rates):.1f})",
          f"{statistics.median(rates) / one:.2f}"]
-        for processes, rates in found.items()
+        for name, rates in found.items()
     ]  # fmt: skip
     print(f"{in_words(torch.device('cpu'))}, of which each process has one\n")
     print(table(["processes", "windows a second and process, median (least to most)", "of one process"], rows))

@@ -12,6 +12,7 @@ from contextlib import closing
 from itertools import count, islice
 
 import pytest
+import torch
 
 from lipsync.dubbing import stream as module
 from lipsync.dubbing.stream import ahead
@@ -53,6 +54,18 @@ def test_made_in_one_other_thread() -> None:
     numbers = Numbers(3)
     assert list(ahead(iter(numbers), 1)) == [0, 1, 2]
     assert numbers.thread is numbers.closed_in is not threading.current_thread()
+
+
+def test_as_many_cores_as_the_taker_has() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        other = threading.Thread(target=torch.set_num_threads, args=(1,))
+        other.start()
+        other.join()
+        assert list(ahead((torch.get_num_threads() for _ in range(2)), 1)) == [3, 3]
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_nothing_is_made_before_it_is_wanted() -> None:
