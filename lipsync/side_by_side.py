@@ -25,10 +25,16 @@ def on_cores(work: Callable[[object], T], parts: Iterable[object]) -> list[T]:
     """Returns what `work` makes of each part, in their order; each core works at one part at a time."""
     threads = torch.get_num_threads()
     try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as cores:
+        with ThreadPoolExecutor(threads, initializer=take_cores, initargs=(1,)) as cores:
             return list(cores.map(work, parts))
     finally:
         torch.set_num_threads(threads)
+
+
+def take_cores(count: int) -> None:
+    """Has this thread, which may be new, work on so many cores."""
+    torch.get_num_threads()  # a new thread's first look takes what any thread has set last, and would undo this
+    torch.set_num_threads(count)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ def test_the_frame_depends_on_seed_and_index_only() -> None:
     assert torch.equal(thin(index[100:], 5, 2, 0, "cpu").place, places[100:])
     assert not torch.equal(thin(index, 5, 2, 1, "cpu").place, places)
     assert places.bincount().min() > 20  # of 200
+    assert thin(torch.arange(1, 30, 2), 5, 2, 7, "cpu").place.tolist() == [3, 3, 1, 2, 0, 3, 2, 2, 3, 4, 3, 1, 0, 4, 0]
 
 
 def test_all_whole_and_none() -> None:

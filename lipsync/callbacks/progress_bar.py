@@ -7,13 +7,11 @@ EVERY = 10  # steps between two looks, each of which waits for the device
 
 
 class ProgressBar(RichProgressBar):
-    """`RichProgressBar` whose loss is that of the latest tenth step; its clock runs on at every one."""
+    """`RichProgressBar` whose figures, in training, are those of the latest tenth step; its clock runs on at each."""
 
-    def __init__(self, refresh_rate: int = 1, leave: bool = False) -> None:
-        super().__init__(refresh_rate, leave)
-        self.known: dict[str, int | str | float] = {}
+    known: dict[str, int | str | float] | None = None
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, int | str | float]:
-        if trainer.global_step % EVERY == 0 or not trainer.training:
+        if not (self.known and trainer.training and trainer.global_step % EVERY):
             self.known = super().get_metrics(trainer, pl_module)
         return self.known

@@ -38,26 +38,27 @@ def composite(
     """
     hidden = None if occlusion is None else open_occlusion(occlusion, source)
     for chunk in chunks:
+        # Whoever tells what hides a face may want all cores.
+        places = dict.fromkeys(chunk.owners.tolist()) if hidden is not None else ()
+        occluded = {place: hidden(chunk.frames[place], source) for place in places}
         if len(chunk.owners):
             with on_one_core():
-                _paint(chunk, source, hidden)
+                _paint(chunk, source, occluded)
         yield from chunk.frames
 
 
-def _paint(chunk: Chunk, source: Format, hidden: Occlusion | None) -> None:
-    """Paints the faces of a chunk one after the other."""
+def _paint(chunk: Chunk, source: Format, occluded: dict[int, np.ndarray | None]) -> None:
+    """Paints the faces of a chunk one after the other; `occluded` has the masks of its frames, if any."""
     if not chunk.squares.isfinite().all():
         raise LipsyncError(
             f"from frame {chunk.frames[0].number} on the model gives no numbers: its weights are damaged"
         )
-    yuv, occluded, weights = to_yuv(chunk.squares, source.colour).cpu().numpy(), {}, chunk.weights.tolist()
+    yuv, weights = to_yuv(chunk.squares, source.colour).cpu().numpy(), chunk.weights.tolist()
     distances = edge_distances(chunk.outlines, chunk.boxes).numpy()
     spans = jaw_spans(chunk.outlines, chunk.boxes).tolist()
     luma, chroma, _ = (boxes.tolist() for boxes in plane_boxes(chunk.boxes, source))
     for face, owner in enumerate(chunk.owners.tolist()):
         frame = chunk.frames[owner]
-        if hidden is not None and owner not in occluded:
-            occluded[owner] = hidden(frame, source)
         for numbers, boxes, cells in ((slice(0, 1), luma, (1, 1)), (slice(1, 3), chroma, source.subsampling)):
             planes, (y0, y1, x0, x1) = frame.planes[numbers], boxes[face]
             rows, y = _pixels(y0, y1, 0.5, 1, planes[0].shape[0])

@@ -8,6 +8,8 @@ from typing import TypeVar
 
 import torch
 
+from lipsync.side_by_side import take_cores
+
 T = TypeVar("T")
 
 
@@ -22,12 +24,10 @@ def ahead(items: Iterable[T], depth: int) -> Iterator[T]:
     """
     room, made, stopped = Semaphore(depth), SimpleQueue(), Event()
     failed: list[BaseException] = []
-    threads = torch.get_num_threads()
+    cores = torch.get_num_threads()
 
     def make() -> None:
-        torch.set_num_threads(
-            threads
-        )  # or it would have what any other thread has set last (`side_by_side.on_one_core`)
+        take_cores(cores)
         try:
             source = iter(items)
             try:

@@ -33,7 +33,7 @@ def loses(x: Tensor) -> bool:
 
 
 def by_parts(x: Tensor, norm: nn.GroupNorm) -> Tensor:
-    """Normalises (N, C, H, W), channels_last; sums are of a few hundred numbers, added in float64."""
+    """Normalises (N, C, H, W), channels_last; each sum is of a part of the map; theirs is in float64."""
     n, channels, height, width = x.shape
     flat = x.permute(0, 2, 3, 1).view(n, height * width, channels)
     pixels = max(1, PART // (n * channels))

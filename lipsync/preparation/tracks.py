@@ -18,7 +18,7 @@ from lipsync.networks.face_detector import overlaps
 LONGEST_GAP = 0.4  # seconds without the face that are bridged: a hand, a blur, a nod
 SAME_FACE = 0.3  # overlap (IoU) from frame to frame
 DUPLICATE = 0.5  # overlap within a frame: two detections of one face
-# A cut changes the thumbnail's cells by so many levels on average, and so many times as much as lately usual.
+# A cut changes the thumbnail's cells by so many levels of 255 on average, and so many times as much as lately usual.
 CUT_LEVELS, CUT_RATIO = 10.0, 3.0
 
 

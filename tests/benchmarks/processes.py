@@ -50,12 +50,11 @@ def windows_a_second(folder: Path, corpus: Path, processes: int, at_once: int, s
     quiet = os.environ | {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
     folders = [folder / f"run_{number}" for number in range(at_once)]
     lines = [command(path, corpus, processes, steps, others) for path in folders]
-    running = [
-        subprocess.Popen(line, env=quiet, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for line in lines
-    ]
-    for run, line in zip(running, lines, strict=True):
-        if run.wait():
-            raise SystemExit(f"{' '.join(line)}: ended with {run.returncode}")
+    logs = [(path / "log.txt").open("w") for path in folders]
+    running = [subprocess.Popen(line, env=quiet, stdout=log, stderr=log) for line, log in zip(lines, logs, strict=True)]
+    ended = [run.wait() for run in running]
+    if any(ended):
+        raise SystemExit(f"a run has failed: see {', '.join(log.name for log in logs)}")
     rates = []
     for path in folders:
         with (path / "metrics.csv").open() as file:

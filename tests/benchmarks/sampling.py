@@ -4,7 +4,7 @@
 
 Without a checkpoint, a network of the official size with drawn weights: on two cores a round of 50 frames then takes 45
 minutes. It predicts the picture: noise from drawn weights, and its rounding too, would be multiplied by sigma / alpha,
-150 at the first step, and no later step would put that right, as those of a trained network do. Frames go through BATCH
+107 at the first step, and no later step would put that right, as those of a trained network do. Frames go through BATCH
 at a time, as dubbing hands them over. Each way is reported as its median (least to most) of milliseconds a frame, and
 by what it paints: its largest difference from the plain port's 25 steps.
 """

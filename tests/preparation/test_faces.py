@@ -67,15 +67,21 @@ def test_a_batch_equals_single_frames_whatever_is_in_them(finder, shared) -> Non
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_cores_share_a_batch(finder, shared, threads: int) -> None:
+def test_cores_share_a_batch(finder, shared, monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
     frame, before = frame_of(shared, "two_faces"), torch.get_num_threads()
     batch = torch.cat([frame, torch.full_like(frame, 128), frame.flip(2), frame])
     wanted = [finder._detect(image[None])[0] for image in batch]
+    parts = []
+    monkeypatch.setattr(
+        finder, "_detect", lambda images: parts.append(len(images)) or FaceFinder._detect(finder, images)
+    )
     torch.set_num_threads(threads)
     try:
         found = finder.detect(batch)
     finally:
         torch.set_num_threads(before)
+    assert sorted(parts) == {1: [4], 3: [2, 2]}[threads]
+    assert len(wanted[0].scores) == 2
     for one, other in zip(found, wanted, strict=True):
         for values, expected in zip(one, other, strict=True):
             torch.testing.assert_close(values, expected, rtol=1e-4, atol=1e-2)

@@ -94,6 +94,14 @@ def test_what_is_known_of_frames_is_not_asked_again() -> None:
     np.testing.assert_array_equal(np.flatnonzero(second.presence), [0, 3, 6, 9])
 
 
+def test_every_third_frame_is_looked_at() -> None:
+    finder = Script([[(40 + 3 * look, 50)] for look in range(8)])
+    (track,) = find_tracks(still(24), finder, batch=3, every=3)
+    assert finder.batches == [3, 3, 2]
+    np.testing.assert_array_equal(np.flatnonzero(track.presence), [0, 3, 6, 9, 12, 15, 18, 21])
+    np.testing.assert_allclose(centres(track)[:, 0], 40 + np.arange(22), atol=1e-5)
+
+
 def test_a_cut_inside_a_gap_is_not_bridged():
     frames = [[(40, 50)]] * 10 + [[]] * 4 + [[(40, 50)]] * 10
     tracks = find_tracks(still(12) + still(12, level=200), Script(frames))
