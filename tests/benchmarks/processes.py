@@ -41,7 +41,7 @@ def command(folder: Path, corpus: Path, processes: int, steps: int, others: list
     line += ["--test_after_fit=false", f"--data.root={corpus}", "--data.speakers=8", "--data.clips=2"]
     line += ["--data.workers=0", f"--trainer.devices={processes}", "--trainer.accelerator=cpu"]
     line += [f"--trainer.max_steps={steps}", "--trainer.val_check_interval=1000000", "--model.gradients_every=0"]
-    line += [f"--trainer.log_every_n_steps={EVERY}", f"--trainer.default_root_dir={folder}"]
+    line += [f"--trainer.log_every_n_steps={EVERY}", f"--trainer.default_root_dir={folder / 'run'}"]
     return [*line, *["--trainer.strategy=ddp"] * (processes > 1), *others]
 
 
@@ -57,7 +57,7 @@ def windows_a_second(folder: Path, corpus: Path, processes: int, at_once: int, s
         raise SystemExit(f"a run has failed: see {', '.join(log.name for log in logs)}")
     rates = []
     for path in folders:
-        with (path / "metrics.csv").open() as file:
+        with (path / "run" / "metrics.csv").open() as file:
             rows = [row for row in csv.DictReader(file) if row.get("throughput/windows")]
         rates += [float(row["throughput/windows"]) / processes for row in rows if int(row["step"]) >= WARM]
     return statistics.median(rates)
