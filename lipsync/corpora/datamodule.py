@@ -24,7 +24,6 @@ from lipsync.errors import LipsyncError, check_choice
 UNREADABLE_CLIPS = "unreadable.txt"  # in the run's folder
 OVERSAMPLE = 2  # of the crop at least; more where tracks are more than twice as large as the network's pictures
 ON_THE_HOST = {"degrading", "disturbing"}
-OF_A_WINDOW = ("clip", "speaker", "first_frame", "opening", "index", "replaced")
 
 
 class Corpus(LightningDataModule):
@@ -160,10 +159,8 @@ class Corpus(LightningDataModule):
     def transfer_batch_to_device(
         self, batch: dict[str, Tensor], device: torch.device | str, dataloader_idx: int
     ) -> dict[str, Tensor]:
-        """Moves a batch but for that by which the host decides what is done to it; the index goes and stays."""
+        """Moves a batch but for that by which the host decides what is done to it."""
         stays = {name: batch[name] for name in batch.keys() & ON_THE_HOST}
-        if "index" in batch:
-            stays["index_on_host"] = batch["index"].numpy()  # no tensor: DistributedDataParallel moves each it finds
         return move_data_to_device({name: batch[name] for name in batch if name not in stays}, device) | stays
 
     def on_after_batch_transfer(self, batch: dict[str, Tensor], dataloader_idx: int) -> dict[str, Tensor]:
@@ -175,11 +172,11 @@ class Corpus(LightningDataModule):
 
         Returns:
             Of windows: frames (B, T, 3, S, S) and reference (B, 1, 3, S, S) in [-1, 1], frame_mels (B, T, 80, 16),
-            mel (B, 1, 80, 16), opening (B, T), and (B,) clip, speaker, first_frame, index, replaced and, once moved,
-            index_on_host. Of pairs: frames (B, N, 3, S, S), reference, own_mels and driving_mels (B, N, 80, 16),
-            own_sliding (B, N - T + 1, 80, 16), driving_sliding alike, own_sound and driving_sound (B, 640 N) int16,
-            opening and opening_driving (B, N), speaker, index and pair (B,); with `judged` also judged (B, N, 3, J, J)
-            and judged_reference; of a pair that could not be read pair, index and failed alone.
+            mel (B, 1, 80, 16), opening (B, T), and (B,) clip, speaker, first_frame, index and replaced. Of pairs:
+            frames (B, N, 3, S, S), reference, own_mels and driving_mels (B, N, 80, 16), own_sliding (B, N - T + 1, 80,
+            16), driving_sliding alike, own_sound and driving_sound (B, 640 N) int16, opening and opening_driving (B,
+            N), speaker, index and pair (B,); with `judged` also judged (B, N, 3, J, J) and judged_reference; of a pair
+            that could not be read pair, index and failed alone.
         """
         if "failed" in batch:
             return batch
@@ -198,16 +195,12 @@ class Corpus(LightningDataModule):
         if "disturbing" in batch:
             audio = disturb(audio, batch["disturbing"], self.seed, batch["index"])
         frame_mels, mel = window_mels(audio, batch["first_frame"], frames.shape[1])
-        return (
-            {
-                "frames": frames * 2 - 1,
-                "reference": reference * 2 - 1,
-                "frame_mels": frame_mels,
-                "mel": mel,
-            }
-            | {name: batch[name] for name in OF_A_WINDOW}
-            | {name: batch[name] for name in batch.keys() & {"index_on_host"}}
-        )
+        return {
+            "frames": frames * 2 - 1,
+            "reference": reference * 2 - 1,
+            "frame_mels": frame_mels,
+            "mel": mel,
+        } | {name: batch[name] for name in ("clip", "speaker", "first_frame", "opening", "index", "replaced")}
 
     def _pairs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         count = batch["frames"].shape[1]
