@@ -228,7 +228,7 @@ class Diff2Lip(checkpoints.SafeLoading, Painter, LightningModule):
         """Noises a batch of windows and lets the UNet guess what they were (Sec. 3.1)."""
         frames, index, seed = batch["frames"], batch["index"], self.hparams.seed
         B, T = frames.shape[:2]
-        kept = thin(batch.get("index_on_host", index), T, self.every(), seed, frames.device)
+        kept = thin(index, T, self.every(), seed)
         at = kept.window, kept.place
         # One t a window: "essential" for the expert and the critic, which look at whole windows (Sec. 3.2).
         t = integers(seed, "t", index, self.diffusion.timesteps)[:, None].expand(B, T)[at]

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,17 +25,16 @@ class Thinned(NamedTuple):
     share: Tensor
 
 
-def thin(index: Tensor | np.ndarray, T: int, every: int, seed: int, device: torch.device | str) -> Thinned:
+def thin(index: Tensor, T: int, every: int, seed: int) -> Thinned:
     """Chooses by the windows' indices (B,): every `every`th is whole, and of each other one a random frame is kept.
 
-    How many these are, the host must know: where `index` lies on the host, it need not wait for the device.
+    How many these are, the host must know: it reads the index once, and chooses by itself.
     """
-    index = torch.as_tensor(index)
+    device, index = index.device, index.cpu()
     whole = index % every == 0
     one = integers(seed, "frame", index, T)
-    kept = whole[:, None] | (torch.arange(T, device=index.device) == one[:, None])
+    kept = whole[:, None] | (torch.arange(T) == one[:, None])
     share = (1 / (len(index) * kept.sum(1, keepdim=True))).expand_as(kept)[kept]
     window, place = kept.nonzero(as_tuple=True)
     chosen = whole.nonzero()[:, 0], window, place, whole[window].nonzero()[:, 0], share
-    waits = torch.device(device).type != "cuda"  # elsewhere a tensor may be gone before its copy is made
-    return Thinned(*(tensor.to(device, non_blocking=not waits) for tensor in chosen))
+    return Thinned(*(tensor.to(device) for tensor in chosen))

@@ -1,4 +1,4 @@
-"""Neither a training step nor sampling has the host wait for the device: no value and no count is wanted from there."""
+"""A training step has the host wait for the device once, where frames are chosen, and sampling never does."""
 
 import traceback
 from collections.abc import Callable
@@ -78,13 +78,14 @@ def test_from_the_workers_batch_to_the_gradient(data: Synthetic, monkeypatch: py
         batch = data.on_after_batch_transfer(data.transfer_batch_to_device(read, "cpu", 0), 0)
         model.objective(batch, WEIGHTS)["loss"].backward()
 
-    # The choice of frames is made apart.
-    kept = thin(read["index"], 5, 2, 0, "cpu")
-    monkeypatch.setattr("lipsync.diff2lip.thin", lambda *_: kept)
+    # The choice of frames reads the index, which is the one wait; it is made once a step.
+    kept, chosen = thin(read["index"], 5, 2, 0), []
+    monkeypatch.setattr("lipsync.diff2lip.thin", lambda *_: chosen.append(1) or kept)
     step()  # after which tables and keys are known
     with Waits() as waits:
         step()
     assert waits.lines == []
+    assert len(chosen) == 2
 
 
 @pytest.mark.parametrize(("sampler", "steps"), [("ddim", 3), ("ddpm", 3), ("fast", None)])

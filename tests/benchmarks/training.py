@@ -49,7 +49,6 @@ def batch_of(windows: int, size: int, device: torch.device) -> dict[str, Tensor]
         "frame_mels": torch.randn(windows, FRAMES, 80, 16, device=device),
         "mel": torch.randn(windows, 1, 80, 16, device=device),
         "index": torch.arange(windows, device=device),
-        "index_on_host": torch.arange(windows).numpy(),
     }
 
 
