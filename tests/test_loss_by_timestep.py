@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_diff2lip import ALONE, tiny, windows
+from oracle import ALONE, tiny, windows
 from test_optimization import train
 
 from lipsync.loss_by_timestep import LossByTimestep

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning import LightningDataModule, Trainer
-from test_diff2lip import ALONE, tiny, windows
+from oracle import ALONE, tiny, windows
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 

@@ -80,7 +80,7 @@ def test_from_the_workers_batch_to_the_gradient(data: Synthetic, monkeypatch: py
 
     # The choice of frames reads the index, which is the one wait; it is made once a step.
     kept, chosen = thin(read["index"], 5, 2, 0), []
-    monkeypatch.setattr("lipsync.diff2lip.thin", lambda *_: chosen.append(1) or kept)
+    monkeypatch.setattr("lipsync.objective.thin", lambda *_: chosen.append(1) or kept)
     step()  # after which tables and keys are known
     with Waits() as waits:
         step()
