@@ -204,8 +204,10 @@ class Diff2Lip(checkpoints.SafeLoading, Objective, Painter, LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         weights = self.schedule.at(self.global_step)
         terms = self.objective(batch, weights)
-        # Of all processes, in one message.
-        means = self.trainer.strategy.reduce(torch.stack([term.detach() for term in terms.values()]), reduce_op="mean")
+        means = torch.stack([term.detach() for term in terms.values()])
+        if self.trainer.log_every_n_steps and (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+            # Of all processes where they are written down, in one message: each waits for the others.
+            means = self.trainer.strategy.reduce(means, reduce_op="mean")
         self.log_dict({f"train/{name}": mean for name, mean in zip(terms, means, strict=True)})
         self.log("loss", terms["loss"], prog_bar=True, logger=False)
         # A last layer that is frozen has none.

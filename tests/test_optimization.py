@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning import LightningDataModule, Trainer
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from oracle import ALONE, tiny, windows
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -36,14 +37,14 @@ class Batches(LightningDataModule):
         return [f"clip{n}" for n in clips.tolist()]
 
 
-def train(folder: Path, model: Diff2Lip, steps: int, *broken: int) -> Trainer:
+def train(folder: Path, model: Diff2Lip, steps: int, *broken: int, every: int = 1) -> Trainer:
     trainer = Trainer(
         default_root_dir=folder,
         accelerator="cpu",
         max_steps=steps,
         callbacks=[NonFinite()],
         logger=History(str(folder)),
-        log_every_n_steps=1,
+        log_every_n_steps=every,
         limit_val_batches=0,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -115,6 +116,31 @@ def test_every_terms_gradient_at_the_last_layer_is_logged_now_and_then(tmp_path:
     accuracies = [float(row["train/discriminator_accuracy"]) for row in rows]
     assert len(accuracies) == 4
     assert all(0 <= accuracy <= 1 for accuracy in accuracies)
+
+
+def test_processes_wait_for_each_others_terms_only_where_these_are_written_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mean of all: of another process, a stand-in, whose terms are all larger by 1."""
+    asked = []
+
+    def reduce(self: object, means: Tensor, reduce_op: str) -> Tensor:
+        if reduce_op != "mean":  # Lightning's own
+            return means
+        asked.append(len(means))
+        return means + 0.5
+
+    alone, both = (tiny(loss_weights=ALONE | {"simple": 1.0}, gradients_every=0, prediction="x_0") for _ in range(2))
+    both.load_state_dict(alone.state_dict())
+    train(tmp_path / "alone", alone, 6)
+    monkeypatch.setattr(SingleDeviceStrategy, "reduce", reduce)
+    train(tmp_path / "both", both, 6, every=3)
+    assert len(asked) == 2
+    found = []
+    for name in ("alone", "both"):
+        with (tmp_path / name / "metrics.csv").open() as file:
+            found.append({int(row["step"]): float(row["train/simple"]) for row in csv.DictReader(file)})
+    assert found[1] == {step: pytest.approx(found[0][step] + 0.5) for step in (2, 5)}
 
 
 def test_frozen_layers_stay_as_they_are(tmp_path: Path) -> None:

@@ -1,13 +1,15 @@
 """A training step, term by term: what each adds to the time of forward and backward pass, and what the whole takes.
 
-    python -m tests.benchmarks.training [--experiment base] [--windows 14] [--device cpu] [--rounds 7]
+    python -m tests.benchmarks.training [--experiment base] [--windows 14] [--device cpu] [--rounds 7] [--compiled]
 
 Terms are added in the order of eq. 9, all of them at their full weight; expert and discriminator see whole windows
-only. Each row is the median (least to most) in one run in which the ways take turns; the last adds AdamW's step. The
-share of the ceiling counts the UNet's FLOPs alone. Data are noise of the experiment's sizes.
+only. Each row is the median (least to most) in one run in which the ways take turns; the last adds AdamW's step. With
+--compiled, one more has all terms again, the UNet through torch.compile. The share of the ceiling counts the UNet's
+FLOPs alone. Data are noise of the experiment's sizes.
 """
 
 import argparse
+import copy
 from functools import partial
 from pathlib import Path
 
@@ -58,6 +60,7 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=14)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--compiled", action="store_true")
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     torch.manual_seed(0)
@@ -65,8 +68,8 @@ def main() -> None:
     batch = batch_of(arguments.windows, model.size, device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)
 
-    def step(weights: dict[str, float], moves: bool) -> None:
-        optimizer.zero_grad()
+    def step(model: Diff2Lip, weights: dict[str, float], moves: bool = False) -> None:
+        model.zero_grad()
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
             loss = model.objective(batch, weights)["loss"]
         loss.backward()
@@ -77,17 +80,22 @@ def main() -> None:
     ways, weights = {}, {}
     for name in TERMS:
         weights = weights | {name: 1.0}
-        ways[f"+ {name}" if name != "simple" else "L_simple"] = partial(step, weights, False)
-    ways["+ AdamW, clipping"] = partial(step, weights, True)
+        ways[f"+ {name}" if name != "simple" else "L_simple"] = partial(step, model, weights)
+    ways["+ AdamW, clipping"] = partial(step, model, weights, True)
+    if arguments.compiled:
+        compiled = copy.deepcopy(model)
+        compiled.unet.compile()
+        ways["the UNet compiled"] = partial(step, compiled, weights)
     top = ceiling(device, torch.bfloat16 if device.type == "cuda" else torch.float32)
     times = in_turn(ways, arguments.rounds, device)
 
     frames = len(model.guess(batch).t)
     flops = BACK_AND_FORTH * frame_flops(model.unet, model.size) * frames
     print(f"{in_words(device)}; {top}\n{arguments.experiment}: {arguments.windows} windows, {frames} frames trained\n")
-    rows, before = [], 0.0
+    rows, before, whole = [], 0.0, 1000 * times[f"+ {TERMS[-1]}"].median
     for name, spent in times.items():
         ms = [1000 * seconds for seconds in spent]
+        before = whole if "compiled" in name else before
         share = flops / spent.median / top.flops
         rows.append([name, f"{ms[0]:.0f} ({ms[1]:.0f} to {ms[2]:.0f})", f"{ms[0] - before:+.0f}", f"{share:.0%}"])
         before = ms[0]
