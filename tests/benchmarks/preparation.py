@@ -15,9 +15,12 @@ from functools import partial
 from pathlib import Path
 
 import av
+import numpy as np
 import torch
 
 from lipsync.corpora.puppet.write import write_corpus
+from lipsync.sound import map_wav
+from lipsync.video import read_frames, write_clip
 from tests.benchmarks.machine import in_turn, in_words, table
 
 
@@ -28,6 +31,15 @@ def seconds_of(videos: Path) -> float:
         with av.open(str(path)) as container:
             found += container.duration / av.time_base
     return found
+
+
+def draw(corpus: Path, videos: Path) -> None:
+    """Draws heads, and joins their pictures and voices as a camera does."""
+    write_corpus(corpus, speakers=12, clips=1, seconds=8.0, size=320, seed=0)
+    videos.mkdir()
+    for number, path in enumerate(sorted(corpus.rglob("*.mp4"))):
+        images = np.stack([frame.image for frame in read_frames(path)])
+        write_clip(videos / f"{number:02d}.mp4", images, 25, np.array(map_wav(path.with_suffix(".wav"))))
 
 
 def prepare(videos: Path, out: Path, processes: int) -> None:
@@ -45,7 +57,7 @@ def main() -> None:
     arguments = parser.parse_args()
     videos = arguments.videos or arguments.folder / "videos"
     if not videos.is_dir():
-        write_corpus(videos, speakers=12, clips=1, seconds=8.0, size=320, seed=0)
+        draw(arguments.folder / "drawn", videos)
     length = seconds_of(videos)
     ways = {count: partial(prepare, videos, arguments.folder / "out", count) for count in (1, 2)}
     times = in_turn({str(count): way for count, way in ways.items()}, arguments.rounds, torch.device("cpu"), warm=False)
