@@ -14,10 +14,11 @@ from lipsync.errors import LipsyncError
 from lipsync.evaluation.evaluation import Evaluation
 from lipsync.metrics.opening import MouthMeter, OpeningCorrelation
 from lipsync.metrics.quality import PaintedQuality
-from lipsync.networks.convolution import NARROWEST
 from lipsync.randomness import normal
 from lipsync.samplers import Denoiser, course, guided, named
 from lipsync.side_by_side import side_by_side
+
+NARROWEST = 96  # base width of a network below which its layers are too short for a core a frame
 
 
 class Painter:
@@ -145,7 +146,7 @@ class Painter:
 
         batch = frames, reference.expand_as(frames), frame_mels
         exact = precision in (None, "float32") and not torch.is_autocast_enabled(frames.device.type)
-        # A small network's layers are too short to be worth it; in bfloat16 each part would round all weights anew.
+        # In bfloat16 each part would round all weights anew.
         if frames.device.type == "cpu" and exact and self.unet.channels >= NARROWEST:
             return side_by_side(paint, *batch)
         return paint(*batch)

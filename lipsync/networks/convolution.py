@@ -31,7 +31,7 @@ OUTPUT = [
 ]
 TILE, PATCH = 4, 6  # pixels a side that a tile gives, and that it looks at
 TILES = 128  # at once: what lies between the transforms then stays in the cache
-SMALLEST, NARROWEST = 16, 96  # pixels a side and channels below which it does not pay
+SMALLEST, NARROWEST = 16, 128  # pixels a side and channels below which it does not pay
 
 
 class Conv3x3(nn.Conv2d):

@@ -10,7 +10,7 @@ from lipsync.networks.convolution import INPUT, KERNEL, OUTPUT, Conv3x3, winogra
 from lipsync.networks.residual_block import Activation
 
 
-def layer(channels: int = 96, out_channels: int = 112) -> Conv3x3:
+def layer(channels: int = 128, out_channels: int = 144) -> Conv3x3:
     return Conv3x3(channels, out_channels).eval()
 
 
@@ -33,7 +33,7 @@ def test_the_matrices_convolve_a_line_exactly() -> None:
 )
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 def test_equals_a_direct_convolution(n: int, height: int, width: int, memory_format: torch.memory_format) -> None:
-    conv, x = layer(), torch.randn(n, 96, height, width).contiguous(memory_format=memory_format)
+    conv, x = layer(), torch.randn(n, 128, height, width).contiguous(memory_format=memory_format)
     found, wanted = conv(x), exact(conv, x)
     assert conv._known is not None
     assert found.is_contiguous(memory_format=torch.channels_last)
@@ -42,8 +42,8 @@ def test_equals_a_direct_convolution(n: int, height: int, width: int, memory_for
 
 
 def test_elsewhere_it_is_torchs_own() -> None:
-    conv, x = layer(), torch.randn(1, 96, 16, 16)
-    small, narrow = torch.randn(1, 96, 12, 12), layer(32, 32)
+    conv, x = layer(), torch.randn(1, 128, 16, 16)
+    small, narrow = torch.randn(1, 128, 12, 12), layer(32, 32)
     conv(x).sum().backward()
     assert conv.weight.grad.abs().max() > 0
     with torch.no_grad():
@@ -60,7 +60,7 @@ def test_elsewhere_it_is_torchs_own() -> None:
 
 @torch.no_grad()
 def test_follows_the_weights() -> None:
-    conv, other, x = layer(), layer(), torch.randn(1, 96, 16, 16)
+    conv, other, x = layer(), layer(), torch.randn(1, 128, 16, 16)
 
     def right() -> None:
         torch.testing.assert_close(conv(x).double(), exact(conv, x), atol=2e-5, rtol=0)
@@ -86,7 +86,7 @@ def test_follows_the_weights() -> None:
 
 
 def test_a_shift_stays_a_shift() -> None:
-    conv, x = layer(), torch.randn(1, 96, 16, 16)
+    conv, x = layer(), torch.randn(1, 128, 16, 16)
     with torch.no_grad():
         conv.weight.zero_()
         conv.weight[5, 7, 0, 2] = 1  # looks up and to the right
